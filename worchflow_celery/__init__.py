@@ -1,0 +1,24 @@
+"""Durable, step-based workflows inside the Celery app you have."""
+
+from worchflow_celery import errors, signals
+from worchflow_celery.app import Worchflow
+from worchflow_celery.context import AsyncStep, Step
+from worchflow_celery.flow import Flow
+from worchflow_celery.handle import ExecutionHandle
+from worchflow_celery.models import Event, Execution, ExecutionStatus, StepRecord
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncStep",
+    "Event",
+    "Execution",
+    "ExecutionHandle",
+    "ExecutionStatus",
+    "Flow",
+    "Step",
+    "StepRecord",
+    "Worchflow",
+    "errors",
+    "signals",
+]

@@ -1,0 +1,369 @@
+"""From a message to an outcome: claim, run the handler, settle, tell."""
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from worchflow_celery import codec, signals
+from worchflow_celery.clock import elapsed
+from worchflow_celery.context import AsyncStep, Step
+from worchflow_celery.deadlines import Deadline
+from worchflow_celery.definition import Definition
+from worchflow_celery.dispatch import loaded
+from worchflow_celery.errors import (
+    ExecutionTimeout,
+    HandOver,
+    LeaseLost,
+    PayloadTooLarge,
+    StoreUnavailable,
+    Suspended,
+    UnserializableResult,
+    WorkerLost,
+)
+from worchflow_celery.journal import Journal
+from worchflow_celery.leases import Lease
+from worchflow_celery.models import ErrorInfo, Event, ExecutionStatus
+from worchflow_celery.outcome import (
+    Cancelled,
+    Completed,
+    Failed,
+    HandedOver,
+    Lost,
+    Outcome,
+    Retried,
+    Waiting,
+    describe,
+    judge,
+    over_crash_budget,
+)
+from worchflow_celery.runtime import Runtime
+from worchflow_celery.shutdown import Phase
+from worchflow_celery.store.attempts import Settlement
+from worchflow_celery.store.executions import PUBLISHED_FOR
+from worchflow_celery.store.records import Checkpoint, Claim
+
+logger = logging.getLogger(__name__)
+
+#: The longest retry delay that a Celery message is trusted with, in seconds: it sits in the
+#: memory of one worker until then. Longer ones are left to the dispatcher.
+LONGEST_COUNTDOWN = 60.0
+#: Seconds after which a dispatcher looks whether Celery has gone on with links, chain and chord.
+_FOLLOW_UP = 10.0
+#: Seconds between two tries of a write while MongoDB is away.
+_AGAIN = 0.2
+#: What billiard makes of SIGTERM in a pool process: exit code 256 - 15, negated.
+_TERMINATED = -241
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt that was ours, and how it ended."""
+
+    claim: Claim
+    outcome: Outcome
+
+
+def attempt(
+    runtime: Runtime,
+    definition: Definition,
+    execution_id: str,
+    *,
+    worker: str | None = None,
+    eager: bool = False,
+    instead: Outcome | None = None,
+) -> Ended | None:
+    """Run one attempt of an execution, from its claim to its settled outcome.
+
+    ``None``: there was nothing to claim; another worker has it, it is not due, or it is over.
+    ``instead`` is the outcome without running anything. ``eager`` waits for no delay.
+    """
+    lease = _claim(runtime, definition, execution_id, worker, early=eager)
+    if lease is None:
+        return None
+    keeper = runtime.process.keeper
+    try:
+        outcome = instead or _expired(runtime, lease.claim) or _run(runtime, definition, lease)
+        outcome = _settle(runtime, lease.claim, outcome, eager=eager)
+    finally:
+        keeper.drop(lease)
+    _tell(runtime, lease.claim, outcome)
+    return Ended(lease.claim, outcome)
+
+
+def _claim(
+    runtime: Runtime, definition: Definition, execution_id: str, worker: str | None, *, early: bool
+) -> Lease | None:
+    process = runtime.process
+    token = secrets.token_hex(12)
+    owner = runtime.owner(worker)
+    sent = elapsed()
+    try:
+        claim = process.store.attempts.claim(
+            execution_id, definition.id, token, owner, early=early
+        )
+    except StoreUnavailable:
+        # The answer may have been lost, and the execution be ours.
+        claim = process.store.attempts.claimed(execution_id, token)
+    if claim is None:
+        return None
+    lease = process.keeper.hold(claim, sent)
+    sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
+    signals.execution_started.send(sender, attempt=claim.attempt, **told)
+    signals.execution_updated.send(sender, status=ExecutionStatus.PROCESSING, **told)
+    return lease
+
+
+def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
+    """Celery's ``expires``: it bounds the wait for the first start."""
+    if claim.message is None or claim.resumed:
+        return None
+    expires = loaded(claim.message).get("expires")
+    if expires is None or runtime.store.database.now() < datetime.fromisoformat(expires):
+        return None
+    return Cancelled(f"it was not to start after {expires}")
+
+
+def _run(runtime: Runtime, definition: Definition, lease: Lease) -> Outcome:
+    """Run the handler; whatever comes out of it is the outcome."""
+    claim = lease.claim
+    try:
+        checkpoints = _checkpoints(runtime, claim)
+        _check_budget(claim, checkpoints, definition.options.retries)
+    except LeaseLost:
+        return Lost()
+    except Exception as error:  # a corrupt checkpoint, or a spent crash budget
+        return Failed(error)
+    journal = Journal(runtime, lease, checkpoints)
+    try:
+        result = _call(runtime, definition, claim, journal)
+        outcome: Outcome = Completed(_encoded(runtime, definition, result))
+    except BaseException as error:  # whatever a handler raises is its outcome
+        outcome = _outcome_of(runtime, definition, claim, error)
+    finally:
+        journal.close()
+    return _interrupted(journal.interruption) or outcome
+
+
+def _checkpoints(runtime: Runtime, claim: Claim) -> list[Checkpoint]:
+    """What earlier attempts recorded: one read, and none for an execution that is new."""
+    while claim.resumed:
+        try:
+            return runtime.store.steps.read(claim.id)
+        except StoreUnavailable:
+            if runtime.shutdown.begun:
+                raise LeaseLost("the worker shuts down while MongoDB is away") from None
+            time.sleep(_AGAIN)
+    return []
+
+
+def _check_budget(claim: Claim, checkpoints: list[Checkpoint], retries: int) -> None:
+    completed = [one.epoch for one in checkpoints if one.status == "completed"]
+    if over_crash_budget(claim.crashed, max(completed, default=0), retries):
+        where = f"in step {claim.current_step!r}" if claim.current_step else "outside its steps"
+        raise WorkerLost(
+            f"execution {claim.id!r} killed its worker {len(claim.crashed)} times, last {where}: "
+            "look for what ends the process there (memory, a signal, os._exit), then retry it"
+        )
+
+
+def _call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> Any:
+    event: Event[Any] = Event(
+        claim.id, claim.flow, definition.data(claim.data), claim.created_at, claim.attempt
+    )
+    if definition.is_async:
+        return _call_async(runtime, definition, event, journal)
+    watch, timeout = runtime.process.watch, definition.options.timeout
+    if timeout is None:
+        return _handler(definition, event, Step(journal, watch, None))()
+    deadline = Deadline(elapsed() + timeout, ExecutionTimeout, _too_long(definition))
+    return watch.call(deadline, _handler(definition, event, Step(journal, watch, deadline)))
+
+
+def _call_async(
+    runtime: Runtime, definition: Definition, event: Event[Any], journal: Journal
+) -> Any:
+    handler = _handler(definition, event, AsyncStep(journal, runtime.process.watch))
+
+    async def run() -> Any:
+        limit = asyncio.timeout(definition.options.timeout)
+        try:
+            async with limit:
+                return await handler()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ExecutionTimeout(_too_long(definition)) from error
+
+    return _run_coroutine(run())
+
+
+def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run it in a loop of its own; in a thread of its own when this one's loop is busy."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    ended: list[Any] = []
+
+    def run() -> None:
+        try:
+            ended.append((asyncio.run(coroutine), None))
+        except BaseException as error:  # carried over to the waiting thread
+            ended.append((None, error))
+
+    thread = threading.Thread(target=run, name="worchflow-eager")
+    thread.start()
+    thread.join()
+    value, error = ended[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def _handler(
+    definition: Definition, event: Event[Any], step: Step | AsyncStep
+) -> Callable[[], Any]:
+    if definition.wants_step:
+        return lambda: definition.function(event=event, step=step)
+    return lambda: definition.function(event=event)
+
+
+def _too_long(definition: Definition) -> str:
+    timeout = definition.options.timeout or 0
+    return f"flow {definition.id!r} ran longer than its timeout of {timeout:g} s"
+
+
+def _encoded(runtime: Runtime, definition: Definition, result: Any) -> str:
+    limit = runtime.settings.max_payload_bytes
+    try:
+        return codec.encode(result, annotation=definition.returns, limit=limit)
+    except codec.OversizedValue as error:
+        raise PayloadTooLarge(
+            f"flow {definition.id!r} returned {error.size} bytes; the limit is {error.limit} "
+            "(worchflow_max_payload_bytes): store it elsewhere and return a reference"
+        ) from None
+    except codec.UnencodableValue as error:
+        raise UnserializableResult(
+            f"flow {definition.id!r} returned what cannot be stored: {error}"
+        ) from None
+
+
+def _interrupted(interruption: BaseException | None) -> Outcome | None:
+    match interruption:
+        case LeaseLost():
+            return Lost()
+        case Suspended(delay=delay):
+            return Waiting(delay)
+        case HandOver():
+            return HandedOver()
+    return None
+
+
+def _outcome_of(
+    runtime: Runtime, definition: Definition, claim: Claim, error: BaseException
+) -> Outcome:
+    outcome = _interrupted(error)
+    if outcome is not None:
+        return outcome
+    if _is_from_outside(error, runtime.shutdown.phase):
+        return HandedOver(error)
+    now = runtime.store.database.now()
+    return judge(error, attempt=claim.attempt, options=definition.options, now=now)
+
+
+def _is_from_outside(error: BaseException, phase: Phase) -> bool:
+    """Whether the end of a worker or of its process was raised into the handler."""
+    if isinstance(error, Exception):
+        return phase is Phase.COLD
+    terminated = isinstance(error, SystemExit) and error.code == _TERMINATED
+    return terminated or phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
+
+
+def _settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:
+    """Write the outcome, again until MongoDB is back; what was written may be another one."""
+    if isinstance(outcome, Lost):
+        return outcome
+    retention = runtime.settings.retention
+    settlement = _settlement(claim, outcome, retention, eager=eager)
+    again = False
+    while True:
+        try:
+            settled = runtime.store.attempts.settle(claim, settlement, again=again)
+            return outcome if settled else Lost()
+        except PayloadTooLarge as error:
+            outcome = Failed(error)
+            settlement = _settlement(claim, outcome, retention, eager=eager)
+        except StoreUnavailable:
+            if runtime.shutdown.begun:
+                return Lost()  # its lease runs out, and another worker goes on
+            again = True
+            time.sleep(_AGAIN)
+
+
+def _settlement(
+    claim: Claim, outcome: Outcome, retention: float | None, *, eager: bool
+) -> Settlement:
+    last: dict[str, Any] = {
+        "retention": retention,
+        "follow_up": _FOLLOW_UP if claim.canvas else None,
+    }
+    match outcome:
+        case Completed(result):
+            return Settlement("completed", "completed", result=result, **last)
+        case Failed(error):
+            return Settlement("failed", "failed", error=describe(error), **last)
+        case Cancelled(reason):
+            error_info = {"type": "Cancelled", "message": reason}
+            return Settlement("cancelled", "cancelled", error=error_info, **last)
+        case Retried(error, delay):
+            return Settlement(
+                "retrying",
+                "retrying",
+                error=describe(error),
+                delay=delay,
+                held=True,
+                published=not eager and delay <= LONGEST_COUNTDOWN,
+            )
+        case Waiting(delay):
+            return Settlement("waiting", "waiting", delay=delay, held=True)
+    return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)
+
+
+def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
+    sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
+    status = ExecutionStatus.QUEUED
+    match outcome:
+        case Lost():
+            logger.warning(
+                "Execution %s went on elsewhere", claim.id, extra={"execution": claim.id}
+            )
+            return
+        case Completed(result):
+            status = ExecutionStatus.COMPLETED
+            if signals.execution_completed.receivers:
+                value = codec.decode(result)
+                signals.execution_completed.send(sender, result=value, **told)
+        case Retried(error) | Failed(error):
+            retries = isinstance(outcome, Retried)
+            status = ExecutionStatus.RETRYING if retries else ExecutionStatus.FAILED
+            signals.execution_failed.send(
+                sender,
+                error=ErrorInfo(**describe(error)),
+                attempt=claim.attempt,
+                will_retry=retries,
+                **told,
+            )
+        case Waiting():
+            status = ExecutionStatus.WAITING
+        case Cancelled():
+            status = ExecutionStatus.CANCELLED
+    logger.info(
+        "Execution %s of %s is %s", claim.id, claim.flow, status, extra={"execution": claim.id}
+    )
+    signals.execution_updated.send(sender, status=status, **told)

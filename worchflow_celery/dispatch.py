@@ -1,0 +1,179 @@
+"""From a call to a message: store the execution, tell, then publish its id."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from celery import Celery
+from celery.utils import uuid
+from kombu.utils import json
+
+from worchflow_celery import options, signals
+from worchflow_celery.clock import utcnow
+from worchflow_celery.definition import EncodedData
+from worchflow_celery.errors import ExecutionConflict, InvalidOption, StoreUnavailable
+from worchflow_celery.models import ExecutionStatus
+from worchflow_celery.publisher import Message
+from worchflow_celery.runtime import Runtime
+from worchflow_celery.store.records import Due, NewExecution
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """How an execution is to be started."""
+
+    flow: str
+    data: EncodedData
+    queue: str
+    #: ``None``: a fresh one.
+    id: str | None = None
+    not_before: datetime | None = None
+    priority: int | None = None
+    trigger: str = "send"
+    ref: str | None = None
+    #: What Celery is to go on with afterwards: link, link_error, chain, chord, group.
+    canvas: Mapping[str, Any] | None = None
+    #: What its messages carry beside the id, so that later ones equal the first.
+    message: Mapping[str, Any] | None = None
+
+
+def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[str, bool]:
+    """Store an execution and publish its id; return the id, and whether it is new.
+
+    An id that is known with equal data is no new execution; with other data, or of another
+    flow, it raises ``ExecutionConflict``. A publish that fails is made up for by the dispatcher.
+    """
+    new = _new_execution(request)
+    store = runtime.store.executions
+    if not store.insert(new):
+        _check_same(store.identity(new.id), new)
+        return new.id, False
+    signals.execution_updated.send(
+        runtime.sender, execution_id=new.id, flow=new.flow, status=ExecutionStatus.QUEUED
+    )
+    if publish and new.not_before is None and not _publish_new(runtime, new):
+        try:
+            store.publish_failed(new.id)
+        except StoreUnavailable:
+            pass  # it is stored, and due in a few seconds all the same
+    return new.id, True
+
+
+def republish(runtime: Runtime, due: Due) -> bool:
+    """Publish the id of an execution again; those that have begun pass the backlog of new ones.
+
+    Every other time only, since workers of an older version may not listen to that queue.
+    """
+    return runtime.process.publisher.publish(
+        Message(
+            due.id,
+            due.flow,
+            due.queue,
+            due.priority,
+            express=due.begun and due.publishes % 2 == 0,
+            **_carried(due.message),
+        )
+    )
+
+
+def retry(runtime: Runtime, execution_id: str) -> str:
+    """Put a failed or cancelled execution back in line and publish it."""
+    due = runtime.store.executions.retry(execution_id)
+    signals.execution_updated.send(
+        runtime.sender, execution_id=due.id, flow=due.flow, status=ExecutionStatus.QUEUED
+    )
+    republish(runtime, due)
+    return due.id
+
+
+def publish_retry(runtime: Runtime, due: Due, *, countdown: float, retries: int) -> bool:
+    """Publish the message of a retry that ``Task.retry`` asks for."""
+    return runtime.process.publisher.publish(
+        Message(
+            due.id,
+            due.flow,
+            due.queue,
+            due.priority,
+            express=True,
+            countdown=countdown,
+            retries=retries,
+            **_carried(due.message),
+        )
+    )
+
+
+def not_before(delay: object, eta: object) -> datetime | None:
+    """When an execution may start; ``None``: at once."""
+    now = utcnow()
+    if delay is not None and eta is not None:
+        raise InvalidOption("delay and eta are both given: give one of them")
+    if eta is not None:
+        moment = options.check_moment(eta, "eta")
+        if moment > now + timedelta(days=3660):
+            raise InvalidOption(f"eta is {moment}: it must be within ten years")
+        return moment if moment > now else None
+    wait = options.seconds(delay, "delay") if delay is not None else 0.0
+    return now + timedelta(seconds=wait) if wait else None
+
+
+def queue_of(app: Celery, flow: str, queue: str | None) -> str:
+    """The queue that Celery routes a flow to, unless one is given."""
+    if queue is not None:
+        return queue
+    route = app.amqp.router.route({}, flow)
+    routed = route.get("queue")
+    if routed is None:
+        return str(app.conf.task_default_queue)
+    return str(getattr(routed, "name", routed))
+
+
+def dumped(values: Mapping[str, Any] | None) -> str | None:
+    """Celery's own values as JSON text, encoded as Celery encodes them for its messages."""
+    kept = {name: value for name, value in (values or {}).items() if value is not None}
+    return json.dumps(kept) if kept else None
+
+
+def loaded(text: str | None) -> dict[str, Any]:
+    """What ``dumped`` wrote."""
+    return dict(json.loads(text)) if text else {}
+
+
+def _new_execution(request: Request) -> NewExecution:
+    return NewExecution(
+        id=request.id or uuid(),
+        flow=request.flow,
+        data=request.data.text,
+        data_hash=request.data.fingerprint,
+        queue=request.queue,
+        trigger={"kind": request.trigger, "ref": request.ref},
+        priority=request.priority,
+        search=request.data.search,
+        not_before=request.not_before,
+        canvas=dumped(request.canvas),
+        message=dumped(request.message),
+    )
+
+
+def _check_same(stored: tuple[str, str] | None, new: NewExecution) -> None:
+    if stored is None or stored == (new.flow, new.data_hash):
+        return
+    what = f"of flow {stored[0]!r}" if stored[0] != new.flow else "with other data"
+    raise ExecutionConflict(
+        f"id {new.id!r} belongs to an execution {what}: an id stands for one flow and one "
+        "input; choose another id"
+    )
+
+
+def _publish_new(runtime: Runtime, new: NewExecution) -> bool:
+    return runtime.process.publisher.publish(
+        Message(new.id, new.flow, new.queue, new.priority, **_carried(new.message))
+    )
+
+
+def _carried(message: str | None) -> dict[str, Any]:
+    extra = loaded(message)
+    extra.pop("expires", None)  # a worker would drop the message; the attempt looks at it
+    return {"ignore_result": extra.pop("ignore_result", True), "extra": extra}
+
+

@@ -1,0 +1,326 @@
+"""The record of one attempt's steps: what earlier attempts wrote, and what this one adds."""
+
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, get_type_hints
+from weakref import WeakKeyDictionary
+
+from worchflow_celery import codec, signals
+from worchflow_celery.errors import (
+    ExecutionTimeout,
+    HandOver,
+    Interruption,
+    LeaseLost,
+    NonRetriableError,
+    PayloadTooLarge,
+    RetryAfter,
+    StepMisuse,
+    StoreUnavailable,
+    Suspended,
+    UnserializableResult,
+    WorchflowError,
+)
+from worchflow_celery.leases import Lease
+from worchflow_celery.options import check_retries, check_step_name, positive_seconds, seconds
+from worchflow_celery.outcome import describe, seconds_until
+from worchflow_celery.runtime import Runtime
+from worchflow_celery.store.records import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two tries of a write while MongoDB is away.
+_AGAIN = 0.2
+#: From this many crashes in a row on, each step is noted before it runs, so that the one that
+#: kills its workers has a name when the execution is given up.
+_SUSPICIOUS_CRASHES = 2
+#: Errors that are final for a step: its effect has happened, its value cannot be kept.
+_FINAL: dict[str, type[WorchflowError]] = {
+    "UnserializableResult": UnserializableResult,
+    "PayloadTooLarge": PayloadTooLarge,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """How a step's runs are made and repeated; durations in seconds."""
+
+    retries: int
+    retry_delay: float
+    timeout: float | None
+
+    @classmethod
+    def of(cls, retries: object, retry_delay: object, timeout: object) -> "StepOptions":
+        """Check what ``step.run`` was given."""
+        return cls(
+            check_retries(retries),
+            seconds(retry_delay, "retry_delay"),
+            None if timeout is None else positive_seconds(timeout, "timeout"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a step that has begun."""
+
+    key: str
+    name: str
+    seq: int
+    attempt: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The result of a step that has completed before."""
+
+    value: Any
+
+
+class Journal:
+    """Keeps the promises of ``step.run``: keys, checkpoints, the lease, the limits."""
+
+    def __init__(self, runtime: Runtime, lease: Lease, checkpoints: list[Checkpoint]) -> None:
+        self._runtime = runtime
+        self._process = runtime.process
+        self._lease = lease
+        self._claim = lease.claim
+        self._thread = threading.get_ident()
+        self._keys: set[str] = set()
+        self._uses: dict[str, int] = {}
+        self._done: dict[str, Checkpoint] = {}
+        self._failures: dict[str, list[Checkpoint]] = {}
+        self._interruption: Interruption | None = None
+        self._closed = False
+        for checkpoint in checkpoints:
+            if checkpoint.status == "completed" or checkpoint.final:
+                self._done[checkpoint.key] = checkpoint
+            else:
+                self._failures.setdefault(checkpoint.key, []).append(checkpoint)
+        self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
+
+    @property
+    def execution_id(self) -> str:
+        """The id of the execution."""
+        return self._claim.id
+
+    @property
+    def interruption(self) -> Interruption | None:
+        """What cut the attempt short, also when the handler has swallowed it."""
+        return self._interruption
+
+    @property
+    def certain(self) -> bool:
+        """Whether ``boundary`` will return or raise at once."""
+        return self._lease.fresh
+
+    def close(self) -> None:
+        """The handler has ended: no step can begin any more."""
+        self._closed = True
+
+    def begin(self, name: str) -> str:
+        """The key of the next step of this name."""
+        check_step_name(name)
+        if self._closed:
+            raise StepMisuse(f"step {name!r} begins after its flow has ended")
+        if self._interruption is not None:
+            raise self._interruption  # the handler swallowed it; it meets it again
+        number = self._uses.get(name, 0) + 1
+        key = name if number == 1 else f"{name}#{number}"
+        while key in self._keys:  # a step that was called "name#2" by hand
+            number += 1
+            key = f"{name}#{number}"
+        self._uses[name] = number
+        self._keys.add(key)
+        return key
+
+    def check_thread(self, name: str) -> None:
+        """Steps of a sync flow run in its thread, one after the other."""
+        if threading.get_ident() != self._thread:
+            raise StepMisuse(
+                f"step {name!r} begins in another thread than its flow: the order of steps, and "
+                "so their keys, would be chance"
+            )
+
+    def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
+        """The recorded result of a step, or its final error; ``None``: it has to run."""
+        checkpoint = self._done.get(key)
+        if checkpoint is None:
+            return None
+        return Known(self._value_of(checkpoint, annotation_of(fn)))
+
+    def boundary(self) -> None:
+        """Between two steps: go on only as the owner, and not when the worker shuts down."""
+        if self._interruption is not None:
+            raise self._interruption
+        try:
+            while not self._process.keeper.confirm(self._lease, patience=1.0):
+                self._leave_if_shutting_down()
+            self._leave_if_shutting_down()
+        except Interruption as interruption:
+            self._interruption = interruption
+            raise
+
+    def start(self, key: str, name: str) -> Run:
+        """A run of a step begins."""
+        if self._noted:
+            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+        attempt = 1 + len(self._failures.get(key, ()))
+        return Run(key, name, len(self._keys), attempt, self._process.store.database.now())
+
+    def completed(self, run: Run, value: Any, annotation: Any) -> Any:
+        """Record a result; return it as a later attempt would read it."""
+        limit = self._runtime.settings.max_payload_bytes
+        try:
+            text = codec.encode(value, annotation=annotation, limit=limit)
+        except codec.OversizedValue as error:
+            raise self._refused(
+                run,
+                PayloadTooLarge(
+                    f"step {run.name!r} returned {error.size} bytes; the limit is {error.limit} "
+                    "(worchflow_max_payload_bytes): store it elsewhere and return a reference"
+                ),
+            ) from None
+        except codec.UnencodableValue as error:
+            raise self._refused(
+                run, UnserializableResult(f"step {run.name!r} returned what cannot be stored: {error}")
+            ) from None
+        stored = self._insert(self._checkpoint(run, "completed", result=text))
+        self._done[run.key] = stored
+        self._tell(signals.step_completed, run)
+        return self._value_of(stored, annotation)
+
+    def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
+        """Record a failed run; return the seconds until the next one, or raise the error."""
+        self._failures.setdefault(run.key, []).append(
+            self._insert(self._checkpoint(run, "failed", error=describe(error)))
+        )
+        self._tell(signals.step_failed, run, error=error)
+        # Counted from the attempt's beginning, crashes included: each attempt has its retries.
+        runs = [one for one in self._failures[run.key] if one.epoch >= self._claim.attempt_epoch]
+        final = isinstance(error, NonRetriableError | ExecutionTimeout)
+        if final or len(runs) > options.retries:
+            raise error
+        delay = options.retry_delay
+        if isinstance(error, RetryAfter):
+            delay = max(delay, seconds_until(error.when, self._process.store.database.now()))
+        logger.info(
+            "Step %r of execution %s runs again in %.3g s after %s",
+            run.key,
+            self._claim.id,
+            delay,
+            type(error).__name__,
+            extra={"execution": self._claim.id},
+        )
+        return delay
+
+    def leave_if_longer(self, delay: float, most: float) -> None:
+        """Give the worker free for a long pause; the execution comes back to this step."""
+        if delay > most:
+            self._interruption = Suspended(delay)
+            raise self._interruption
+
+    def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
+        """Record that a step's effect has happened and that its value cannot be kept."""
+        stored = self._insert(self._checkpoint(run, "failed", error=describe(error), final=True))
+        self._done[run.key] = stored
+        self._tell(signals.step_failed, run, error=error)
+        return error
+
+    def _checkpoint(self, run: Run, status: str, **fields: Any) -> Checkpoint:
+        values: dict[str, Any] = {"result": None, "error": None, "final": False, **fields}
+        return Checkpoint(
+            key=run.key,
+            name=run.name,
+            seq=run.seq,
+            status=status,
+            attempt=run.attempt,
+            epoch=self._claim.epoch,
+            started_at=run.started_at,
+            finished_at=self._process.store.database.now(),
+            **values,
+        )
+
+    def _insert(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Write until MongoDB is back or the lease is lost; adopt what another one wrote first."""
+        store = self._process.store
+        found = self._persistently(lambda: store.steps.insert(self._claim.id, checkpoint))
+        if found is None or found.epoch == self._claim.epoch:
+            return found or checkpoint
+        # Somebody else has run this step. If the execution is still ours, it was an owner before
+        # us whose write came late: its result stands, ours is forgotten.
+        if not self._persistently(lambda: store.attempts.holds(self._claim)):
+            self._lease.end()
+            self._interruption = LeaseLost(f"another worker has execution {self._claim.id!r}")
+            raise self._interruption
+        return found
+
+    def _persistently(self, write: Callable[[], Any]) -> Any:
+        """Do a write, again and again while MongoDB is away, as long as the lease is ours."""
+        while True:
+            try:
+                self._process.keeper.confirm(self._lease)
+                return write()
+            except StoreUnavailable:
+                time.sleep(_AGAIN)
+            except LeaseLost as lost:
+                self._interruption = lost
+                raise
+
+    def _value_of(self, checkpoint: Checkpoint, annotation: Any) -> Any:
+        if checkpoint.status != "completed":
+            stored = checkpoint.error or {}
+            kind = _FINAL.get(stored.get("type", ""), NonRetriableError)
+            raise kind(stored.get("message", "the step failed for good"))
+        try:
+            return codec.decode(checkpoint.result or "", annotation=annotation)
+        except codec.UndecodableValue as error:
+            raise UnserializableResult(
+                f"the checkpoint of step {checkpoint.key!r} of execution {self._claim.id!r} "
+                f"cannot be read: {error}"
+            ) from error
+
+    def _leave_if_shutting_down(self) -> None:
+        if self._runtime.shutdown.begun:
+            raise HandOver("the worker shuts down")
+
+    def _tell(self, signal: Any, run: Run, **more: Any) -> None:
+        signal.send(
+            self._runtime.sender,
+            execution_id=self._claim.id,
+            flow=self._claim.flow,
+            step=run.name,
+            key=run.key,
+            **more,
+        )
+
+
+_annotations: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
+
+
+def annotation_of(fn: Callable[..., Any]) -> Any:
+    """The return annotation of a function, or ``None``."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    if not inspect.isroutine(fn) and not inspect.isclass(fn):
+        fn = getattr(type(fn), "__call__", fn)
+    if inspect.isclass(fn):
+        return fn
+    function = getattr(fn, "__func__", fn)
+    if "return" not in getattr(function, "__annotations__", {}):
+        return None
+    try:
+        return _annotations[function]
+    except KeyError:
+        pass
+    try:
+        annotation = get_type_hints(function).get("return")
+    except Exception:  # an annotation may name anything, also what does not exist
+        annotation = None
+    _annotations[function] = annotation
+    return annotation

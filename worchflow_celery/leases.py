@@ -1,0 +1,127 @@
+"""The leases of this process, renewed by one thread while user code runs."""
+
+import logging
+import threading
+from dataclasses import dataclass, field
+
+from worchflow_celery.clock import elapsed
+from worchflow_celery.errors import LeaseLost, StoreUnavailable
+from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.records import Claim
+
+logger = logging.getLogger(__name__)
+
+#: Part of a lease after which its holder stops trusting it: the rest is for clocks and networks.
+_TRUST = 0.8
+#: Seconds between two tries to renew while MongoDB is away.
+_AGAIN = 0.5
+
+
+@dataclass(eq=False, slots=True)
+class Lease:
+    """A claim, and for how long it may be believed."""
+
+    claim: Claim
+    ttl: float
+    #: When the last accepted renewal was sent: the store granted it later, never earlier.
+    sent: float
+    lost: bool = False
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nobody else can have taken the execution yet."""
+        return not self.lost and elapsed() - self.sent < _TRUST * self.ttl
+
+    def renewed(self, sent: float) -> None:
+        """The store accepted a renewal that was sent then."""
+        with self.changed:
+            self.sent = sent
+            self.changed.notify_all()
+
+    def end(self) -> None:
+        """Another worker has the execution."""
+        with self.changed:
+            self.lost = True
+            self.changed.notify_all()
+
+
+class Keeper:
+    """Renews all leases of a process, in one write every quarter of a lease."""
+
+    def __init__(self, attempts: Attempts, ttl: float) -> None:
+        self._attempts = attempts
+        self._ttl = ttl
+        self._leases: dict[str, Lease] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, claim: Claim, sent: float) -> Lease:
+        """Keep a claim alive; ``sent`` is when it was asked for."""
+        lease = Lease(claim, self._ttl, sent)
+        with self._lock:
+            self._leases[claim.token] = lease
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="worchflow-leases", daemon=True
+                )
+                self._thread.start()
+        return lease
+
+    def drop(self, lease: Lease) -> None:
+        """Let a lease go; its attempt is settled, or lost."""
+        with self._lock:
+            self._leases.pop(lease.claim.token, None)
+
+    def confirm(self, lease: Lease, *, patience: float | None = None) -> bool:
+        """Return when the lease is ours beyond doubt; raise ``LeaseLost`` when it is not.
+
+        While MongoDB is away this waits, for ``patience`` seconds or, with ``None``, for as long
+        as it takes: nobody else can get an answer either. ``False``: still in doubt.
+        """
+        deadline = None if patience is None else elapsed() + patience
+        while not lease.fresh:
+            if lease.lost:
+                raise LeaseLost(f"another worker has execution {lease.claim.id!r}")
+            self._wake.set()
+            with lease.changed:
+                if not lease.fresh and not lease.lost:
+                    lease.changed.wait(0.2)
+            if deadline is not None and elapsed() > deadline:
+                return False
+        return True
+
+    def _run(self) -> None:
+        pause = self._ttl / 4
+        while True:
+            self._wake.wait(pause)
+            self._wake.clear()
+            try:
+                self._renew()
+                pause = self._ttl / 4
+            except StoreUnavailable as error:
+                if pause > _AGAIN:
+                    logger.warning("Leases are not renewed: %s", error)
+                pause = min(_AGAIN, self._ttl / 4)
+            except Exception:
+                logger.exception("Leases are not renewed")
+                pause = min(_AGAIN, self._ttl / 4)
+
+    def _renew(self) -> None:
+        with self._lock:
+            leases = dict(self._leases)
+        if not leases:
+            return
+        sent = elapsed()
+        lost = self._attempts.renew([lease.claim for lease in leases.values()])
+        for token, lease in leases.items():
+            if token not in lost:
+                lease.renewed(sent)
+            elif token in self._leases:  # not settled meanwhile, which ends a lease as well
+                logger.warning(
+                    "Execution %s was taken over: this worker was silent for too long",
+                    lease.claim.id,
+                    extra={"execution": lease.claim.id},
+                )
+                lease.end()

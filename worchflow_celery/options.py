@@ -1,0 +1,177 @@
+"""The rules for what a user writes down: ids, names, durations, the options of a flow."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from worchflow_celery.errors import InvalidOption
+
+#: Seconds, or a timedelta.
+Duration = float | timedelta
+
+_ID = re.compile(r"[A-Za-z0-9._:@/-]{1,200}")
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+_TEN_YEARS = 10 * 366 * 86400.0
+_RESERVED_PREFIX = "cron:"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOptions:
+    """How a flow's attempts are made and repeated; durations in seconds."""
+
+    retries: int = 0
+    retry_delay: float = 1.0
+    #: 0 for none, else the number that ``retry_delay`` is replaced with, or 1 for itself.
+    retry_backoff: float | bool = False
+    retry_backoff_max: float = 600.0
+    retry_jitter: bool = True
+    #: Of one attempt; ``None`` for no limit.
+    timeout: float | None = None
+    #: Fields of the data that ``find(search=...)`` can look for.
+    search: tuple[str, ...] = ()
+    queue: str | None = None
+    priority: int | None = None
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as an error message may show it: short, on one line, no control characters."""
+    text = repr(value)
+    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: most + 1])
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def check_id(value: object, what: str) -> str:
+    """Refuse whatever is not 1 to 200 of the letters that ids are made of."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise InvalidOption(
+            f"{what} is {shown(value)}: it must be a string of 1 to 200 characters out of "
+            "A-Z a-z 0-9 . _ : @ / -"
+        )
+    return value
+
+
+def check_execution_id(value: object) -> str:
+    """An id that a user may choose for an execution."""
+    execution_id = check_id(value, "id")
+    if execution_id.startswith(_RESERVED_PREFIX):
+        raise InvalidOption(
+            f"id is {shown(execution_id)}: ids that begin with {_RESERVED_PREFIX!r} are reserved "
+            "for scheduled executions; choose another one"
+        )
+    return execution_id
+
+
+def check_step_name(name: object) -> str:
+    """The name of a step: 1 to 200 printable characters."""
+    if not isinstance(name, str) or not 1 <= len(name) <= 200 or not name.isprintable():
+        raise InvalidOption(
+            f"step name is {shown(name)}: it must be a string of 1 to 200 printable characters"
+        )
+    return name
+
+
+def check_retries(value: object, what: str = "retries") -> int:
+    """A whole number from 0 to 1000."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1000:
+        raise InvalidOption(f"{what} is {shown(value)}: it must be a whole number from 0 to 1000")
+    return value
+
+
+def seconds(value: object, what: str, *, least: float = 0.0) -> float:
+    """A duration as a number of seconds, from ``least`` to ten years."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or not least <= value <= _TEN_YEARS:  # type: ignore[arg-type,operator]
+        raise InvalidOption(
+            f"{what} is {shown(value)}: it must be seconds (a number or a timedelta) "
+            f"from {least:g} to ten years"
+        )
+    return float(value)  # type: ignore[arg-type]
+
+
+def positive_seconds(value: object, what: str) -> float:
+    """A duration that is longer than nothing."""
+    return seconds(value, what, least=0.001)
+
+
+def check_moment(value: object, what: str) -> datetime:
+    """A timezone-aware datetime within ten years."""
+    if not isinstance(value, datetime) or value.tzinfo is None or value.utcoffset() is None:
+        raise InvalidOption(
+            f"{what} is {shown(value)}: it must be a timezone-aware datetime, "
+            "for example datetime.now(timezone.utc) + timedelta(hours=1)"
+        )
+    return value
+
+
+def check_queue(value: object) -> str | None:
+    """The name of a Celery queue."""
+    if value is None or (isinstance(value, str) and 1 <= len(value) <= 200 and value.isprintable()):
+        return value
+    raise InvalidOption(f"queue is {shown(value)}: it must be the name of a Celery queue")
+
+
+def check_priority(value: object) -> int | None:
+    """A priority as Celery's brokers know it."""
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255:
+        return value
+    raise InvalidOption(f"priority is {shown(value)}: it must be a whole number from 0 to 255")
+
+
+def searchable(value: object) -> str | int | float | bool:
+    """A value as it is stored for ``find(search=...)``: a scalar that MongoDB can hold."""
+    if isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return int(value)
+    return str(value)[:1000]
+
+
+def flow_options(given: Mapping[str, object]) -> FlowOptions:
+    """Check what a decorator was given and bring it to seconds."""
+    backoff_max = positive_seconds(given.get("retry_backoff_max", 600), "retry_backoff_max")
+    timeout = given.get("timeout")
+    return FlowOptions(
+        retries=check_retries(given.get("retries", 0)),
+        retry_delay=seconds(given.get("retry_delay", 1.0), "retry_delay"),
+        retry_backoff=_backoff(given.get("retry_backoff", False), backoff_max),
+        retry_backoff_max=backoff_max,
+        retry_jitter=_flag(given.get("retry_jitter", True), "retry_jitter"),
+        timeout=None if timeout is None else positive_seconds(timeout, "timeout"),
+        search=_search(given.get("search", ())),
+        queue=check_queue(given.get("queue")),
+        priority=check_priority(given.get("priority")),
+    )
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOption(f"{what} is {shown(value)}: it must be True or False")
+    return value
+
+
+def _backoff(value: object, most: float) -> float | bool:
+    if isinstance(value, bool):
+        return value
+    base = positive_seconds(value, "retry_backoff")
+    if base > most:
+        raise InvalidOption(
+            f"retry_backoff is {base:g} s and retry_backoff_max {most:g} s: "
+            "the first delay cannot be longer than the longest"
+        )
+    return base
+
+
+def _search(value: object) -> tuple[str, ...]:
+    names = tuple(value) if isinstance(value, tuple | list | set | frozenset) else (value,)
+    for name in names:
+        if not isinstance(name, str) or not _FIELD.fullmatch(name):
+            raise InvalidOption(
+                f"search names {shown(name)}: it must be a tuple of names of the data's fields"
+            )
+    return names

@@ -1,0 +1,159 @@
+"""How an attempt ended, and what that makes of its execution. Pure: no I/O, no clock."""
+
+import os
+import random
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+
+from worchflow_celery.errors import (
+    InvalidEventData,
+    NonRetriableError,
+    PayloadTooLarge,
+    RetryAfter,
+    UnserializableResult,
+    WorkerLost,
+)
+from worchflow_celery.options import FlowOptions
+
+#: Bytes that are kept of an error's message, and of its traceback.
+TEXT_LIMIT = 8192
+
+_HERE = os.path.dirname(__file__) + os.sep
+
+#: Another attempt would meet the same end.
+_FINAL = (InvalidEventData, NonRetriableError, PayloadTooLarge, UnserializableResult, WorkerLost)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The handler returned."""
+
+    #: The encoded result.
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """The handler raised, and another attempt follows."""
+
+    error: BaseException
+    #: Seconds until then.
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler raised for the last time."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The execution left its worker, to come back after so many seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """The worker shuts down; another one goes on. ``cause`` is what was raised into the code."""
+
+    cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """It was not to run any more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The lease is over: whatever the handler did, it is not for us to record."""
+
+
+Outcome = Completed | Retried | Failed | Waiting | HandedOver | Cancelled | Lost
+
+
+def judge(
+    error: BaseException,
+    *,
+    attempt: int,
+    options: FlowOptions,
+    now: datetime,
+    jitter: Callable[[], float] = random.random,
+) -> Retried | Failed:
+    """What an error in attempt number ``attempt`` makes of the execution."""
+    if isinstance(error, _FINAL) or attempt > options.retries:
+        return Failed(error)
+    delay = retry_delay(options, attempt, jitter=jitter)
+    if isinstance(error, RetryAfter):
+        delay = max(delay, seconds_until(error.when, now))
+    return Retried(error, delay)
+
+
+def retry_delay(
+    options: FlowOptions, retry: int, *, jitter: Callable[[], float] = random.random
+) -> float:
+    """Seconds before retry number ``retry`` (1, 2, …); ``jitter`` gives a number from 0 to 1."""
+    if options.retry_backoff is False:
+        return options.retry_delay
+    base = options.retry_delay if options.retry_backoff is True else options.retry_backoff
+    # The exponent is bounded: 2.0 ** 1024 would overflow, and the limit cuts long before.
+    delay = min(base * 2.0 ** min(retry - 1, 64), options.retry_backoff_max)
+    return delay * jitter() if options.retry_jitter else delay
+
+
+def seconds_until(when: float | timedelta | datetime, now: datetime) -> float:
+    """Seconds from ``now`` until a moment, or a duration's own; never less than 0."""
+    if isinstance(when, datetime):
+        when = when - now
+    if isinstance(when, timedelta):
+        when = when.total_seconds()
+    return max(0.0, float(when))
+
+
+def over_crash_budget(crashed: tuple[int, ...], last_checkpoint: int, retries: int) -> bool:
+    """Whether an execution killed too many workers since its last finished step.
+
+    ``crashed`` holds the epochs that ended in a crash, ``last_checkpoint`` the epoch in which
+    the newest checkpoint was written: what crashed in that epoch or later has crashed after it.
+    """
+    return sum(epoch >= last_checkpoint for epoch in crashed) > retries + 3
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """An error as it is stored: type, message, traceback, each cut to 8 kB."""
+    try:
+        message = str(error)
+    except Exception:  # a user's __str__ may do anything
+        message = "(its text could not be made)"
+    frames = traceback.format_exception(type(error), error, _users_frames(error), limit=-20)
+    return {
+        "type": type(error).__name__,
+        "message": cut(message),
+        "traceback": cut("".join(frames), keep_end=True),
+    }
+
+
+def _users_frames(error: BaseException) -> TracebackType | None:
+    """Where the user's code begins: how it was called is our affair."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(_HERE):
+        frames = frames.tb_next
+    return frames or error.__traceback__
+
+
+def cut(text: str, *, keep_end: bool = False) -> str:
+    """At most 8 kB of a text, and nothing that UTF-8 cannot carry."""
+    data = text[:TEXT_LIMIT] if not keep_end else text[-TEXT_LIMIT:]
+    raw = data.encode("utf-8", "backslashreplace")
+    if len(raw) <= TEXT_LIMIT:
+        return raw.decode()
+    raw = raw[-TEXT_LIMIT:] if keep_end else raw[:TEXT_LIMIT]
+    return raw.decode("utf-8", "ignore")

@@ -1,0 +1,142 @@
+"""What all parts of one app share in one process: its settings and its doors."""
+
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import Any
+from weakref import WeakSet
+
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
+
+from worchflow_celery import settings as configuration
+from worchflow_celery.deadlines import Watch
+from worchflow_celery.leases import Keeper
+from worchflow_celery.publisher import Publisher
+from worchflow_celery.settings import Settings
+from worchflow_celery.shutdown import Shutdown
+from worchflow_celery.store import Store
+from worchflow_celery.store.database import Database
+from worchflow_celery.store.records import Owner
+
+_ATTRIBUTE = "worchflow"
+_RUNTIMES: "WeakSet[Runtime]" = WeakSet()
+
+
+class Process:
+    """The doors of one process. A fork makes its own: no client crosses it."""
+
+    def __init__(self, app: Celery, settings: Settings) -> None:
+        self.pid = os.getpid()
+        self.store = Store(Database(settings))
+        self.keeper = Keeper(self.store.attempts, settings.lease_ttl)
+        self.publisher = Publisher(app, settings.store_timeout)
+        self.watch = Watch()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.publisher.close()
+        self.store.database.close()
+
+
+class Runtime:
+    """An app's settings, read on first use, and the doors of whatever process asks."""
+
+    def __init__(self, app: Celery, given: Mapping[str, Any], sender: object) -> None:
+        configuration.check_names(given)
+        self.app = app
+        #: The sender of signals.
+        self.sender = sender
+        self.shutdown = Shutdown()
+        self._given = dict(given)
+        self._lock = threading.Lock()
+        self._process: Process | None = None
+        #: Kept, not closed: a client that crossed a fork must not be touched.
+        self._inherited: list[Process] = []
+        _RUNTIMES.add(self)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Raises ``ImproperlyConfigured`` naming what is wrong."""
+        return configuration.load(self.app, self._given)
+
+    @property
+    def process(self) -> Process:
+        """The doors of this process."""
+        process = self._process
+        if process is not None and process.pid == os.getpid():
+            return process
+        with self._lock:
+            if self._process is None:
+                self._process = Process(self.app, self.settings)
+            return self._process
+
+    @property
+    def store(self) -> Store:
+        """This process's store."""
+        return self.process.store
+
+    def owner(self, worker: str | None) -> Owner:
+        """This process as the owner of an attempt."""
+        pid = os.getpid()
+        return Owner(worker or f"{pid}@{socket.gethostname()}", host(), pid, os.getppid())
+
+    def close(self) -> None:
+        """Close this process's connections; the next use opens new ones."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None:
+            process.close()
+
+    def forked(self) -> None:
+        """Leave behind what the parent process opened."""
+        self._lock = threading.Lock()
+        if self._process is not None:
+            self._inherited.append(self._process)
+            self._process = None
+
+
+def runtime_of(app: Celery) -> Runtime:
+    """The runtime of an app; raises ``ImproperlyConfigured`` with the line to write."""
+    bound = getattr(app, _ATTRIBUTE, None)
+    if bound is None:
+        raise ImproperlyConfigured(
+            f"the Celery app {app.main!r} is not bound to Worchflow: write "
+            "`worchflow = Worchflow(app)` where the app is made"
+        )
+    runtime: Runtime = bound.runtime
+    return runtime
+
+
+@cache
+def host() -> str:
+    """Names the place in which a pid names one process at a time.
+
+    The host's name alone does not: it survives a reboot, and containers may share it.
+    """
+    return "/".join([socket.gethostname(), _boot(), _namespace()])
+
+
+def _boot() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return "-"
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return "-"
+
+
+def _forked() -> None:
+    for runtime in list(_RUNTIMES):
+        runtime.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -1,0 +1,125 @@
+"""The ``worchflow_*`` keys of a Celery configuration, validated once."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from celery import Celery
+from celery.exceptions import ImproperlyConfigured
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+_PREFIX = "worchflow_"
+_MIB = 1024 * 1024
+_WEAKENING = ("w", "journal", "readpreference", "readconcernlevel", "retrywrites", "fsync")
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be seconds: a number or a timedelta")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """What can be configured. Durations are seconds (a number or a ``timedelta``)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    #: Where executions are stored. Without a database in the URL: ``worchflow``.
+    database_url: str = Field(default="mongodb://localhost:27017/worchflow", repr=False)
+    #: For the leader's lock and live events; ``None``: the broker, when that is Redis.
+    redis_backend: str | None = Field(default=None, repr=False)
+    #: Of Redis keys, and of collections when it is not the default.
+    prefix: str = Field(default="worchflow", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")
+    #: The longest that one call waits for MongoDB, and ``send`` for a broker that is down.
+    store_timeout: Seconds = Field(default=5.0, ge=0.1, le=300)
+    #: For how long an execution belongs to its worker without a sign of life.
+    lease_ttl: Seconds = Field(default=30.0, ge=1, le=86400)
+    #: How long a finished execution is kept; ``None`` for ever.
+    retention: Seconds | None = Field(default=None, ge=1, le=3.2e9)
+    #: Of one input, one step result, one result.
+    max_payload_bytes: int = Field(default=4 * _MIB, ge=1024, le=8 * _MIB, strict=True)
+    leader_election: bool = Field(default=True, strict=True)
+    leader_ttl: Seconds = Field(default=15.0, ge=1, le=3600)
+    leader_check_interval: Seconds = Field(default=5.0, ge=0.1, le=3600)
+
+    @field_validator("database_url")
+    @classmethod
+    def _safe(cls, url: str) -> str:
+        if not re.match(r"mongodb(\+srv)?://.", url):
+            raise ValueError("must be a mongodb:// or mongodb+srv:// URL")
+        for name, value in parse_qsl(urlsplit(url).query):
+            if name.lower() in _WEAKENING and (name.lower(), value.lower()) not in _HARMLESS:
+                raise ValueError(
+                    f"must not set {name}={value}: durability rests on majority, journaled "
+                    "writes and reads from the primary; remove it from the URL"
+                )
+        return url
+
+    @field_validator("redis_backend")
+    @classmethod
+    def _redis(cls, url: str | None) -> str | None:
+        if url is not None and not re.match(r"(rediss?|unix)://", url):
+            raise ValueError("must be a redis://, rediss:// or unix:// URL")
+        return url
+
+    @property
+    def observation(self) -> float:
+        """Seconds that a silent lease is watched before it is taken over.
+
+        Long enough for a living worker to renew first when MongoDB comes back: two of its
+        renewals and the connecting. Short leases are watched for less, or they would not be
+        taken over within ``lease_ttl`` + 3 s.
+        """
+        return min(self.lease_ttl / 4 + 5, self.lease_ttl / 2 + 2)
+
+
+_HARMLESS = {
+    ("w", "majority"),
+    ("journal", "true"),
+    ("readpreference", "primary"),
+    ("readconcernlevel", "majority"),
+    ("retrywrites", "true"),
+}
+
+
+def load(app: Celery, given: Mapping[str, Any]) -> Settings:
+    """The settings of an app: its configuration, and above it what ``Worchflow`` was given.
+
+    Raises ``ImproperlyConfigured`` naming the setting; its value is not shown, for it may be a
+    URL with a password.
+    """
+    values = {name: app.conf.get(_PREFIX + name) for name in _configured(app)}
+    values |= given
+    check_names(values)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        name = first["loc"][0] if first["loc"] else ""
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ImproperlyConfigured(f"{_PREFIX}{name}: {reason}") from None
+
+
+def check_names(values: Mapping[str, Any]) -> None:
+    """Refuse names that are no settings."""
+    for name in values:
+        if name not in Settings.model_fields:
+            known = ", ".join(_PREFIX + field for field in Settings.model_fields)
+            raise ImproperlyConfigured(f"{_PREFIX}{name} is not a setting; there are {known}")
+
+
+def _configured(app: Celery) -> set[str]:
+    """Names of the configuration, with Django's ``CELERY_`` namespace and in either case."""
+    names = set()
+    for key in app.conf.keys():  # noqa: SIM118 - a celery Settings is no dict
+        name = key.lower().removeprefix("celery_")
+        if name.startswith(_PREFIX):
+            names.add(name.removeprefix(_PREFIX))
+    return names

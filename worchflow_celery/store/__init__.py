@@ -1,0 +1,18 @@
+"""Everything that is kept: the only package that speaks to MongoDB."""
+
+from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.database import Database
+from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.steps import Steps
+from worchflow_celery.store.sweep import Sweep
+
+
+class Store:
+    """The collections of one process, over one client."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.executions = Executions(database)
+        self.attempts = Attempts(database)
+        self.steps = Steps(database)
+        self.sweep = Sweep(database)

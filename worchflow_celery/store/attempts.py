@@ -1,0 +1,226 @@
+"""Who may work on an execution: claim, renew, settle. Every write is fenced by epoch and token."""
+
+from collections.abc import Collection as Many
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pymongo import ReturnDocument
+from pymongo.collection import Collection
+from pymongo.errors import DocumentTooLarge, OperationFailure
+
+from worchflow_celery.clock import EPOCH
+from worchflow_celery.errors import PayloadTooLarge
+from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.records import Claim, Document, Owner, claim_of
+
+#: Codes of MongoDB for a document, or a message, that grew too large.
+_TOO_LARGE = {10334, 17419, 17420}
+
+#: How many attempts an execution remembers.
+ATTEMPTS_KEPT = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of an execution when its attempt ends."""
+
+    status: str
+    #: Of the attempt, in its record.
+    outcome: str
+    #: Encoded.
+    result: str | None = None
+    error: Mapping[str, str] | None = None
+    #: Seconds until it is due again; ``None`` for a finished one.
+    delay: float | None = None
+    #: Not to be claimed before it is due.
+    held: bool = False
+    #: Whether its next message is published by whoever settles.
+    published: bool = False
+    #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
+    follow_up: float | None = None
+    retention: float | None = field(default=None)
+
+
+class Attempts:
+    """The transitions from and to ``processing``; each method is one atomic write."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(
+        self, execution_id: str, flow: str, token: str, owner: Owner, *, early: bool = False
+    ) -> Claim | None:
+        """Take an execution that is due; ``None``: it is not, or somebody has it.
+
+        ``early`` takes it although its delay is not over. ``token`` is fresh and random.
+        """
+        query: Document = {
+            "_id": {"$eq": execution_id},
+            "flow": {"$eq": flow},
+            "status": {"$in": ["queued", "retrying", "waiting"]},
+        }
+        if not early:
+            query["$expr"] = {"$lte": [{"$ifNull": ["$not_before", EPOCH]}, "$$NOW"]}
+        change = self._claimed(token, owner)
+        with translated(self._database.settings):
+            document = self._collection.find_one_and_update(
+                query, [{"$set": change}], _CLAIM_FIELDS, return_document=ReturnDocument.AFTER
+            )
+        return claim_of(document) if document else None
+
+    def claimed(self, execution_id: str, token: str) -> Claim | None:
+        """The claim with this token, when the answer to ``claim`` was lost."""
+        with translated(self._database.settings):
+            document = self._collection.find_one(
+                {"_id": {"$eq": execution_id}, "owner.token": token, "status": "processing"},
+                _CLAIM_FIELDS,
+            )
+        return claim_of(document) if document else None
+
+    def renew(self, claims: Many[Claim]) -> set[str]:
+        """Renew leases, also those that ran out while nobody took them.
+
+        Returns the tokens of those that are lost.
+        """
+        tokens = {claim.token for claim in claims}
+        query = {
+            "_id": {"$in": [claim.id for claim in claims]},
+            "owner.token": {"$in": list(tokens)},
+            "status": "processing",
+        }
+        renewed = {"beat": {"$add": ["$beat", 1]}, "due_at": self._in(self._lease_ttl)}
+        with translated(self._database.settings):
+            answer = self._collection.update_many(query, [{"$set": renewed}])
+            if answer.matched_count == len(tokens):
+                return set()
+            held = self._collection.find(query, {"owner.token": 1})
+            return tokens - {document["owner"]["token"] for document in held}
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether a claim still stands, whatever this process believes."""
+        with translated(self._database.settings):
+            return self._collection.find_one(_held(claim), {"_id": 1}) is not None
+
+    def note_step(self, claim: Claim, key: str) -> None:
+        """Note which step is about to run, for an execution that keeps killing its workers."""
+        with translated(self._database.settings):
+            self._collection.update_one(_held(claim), {"$set": {"current_step": key}})
+
+    def settle(self, claim: Claim, settlement: Settlement, *, again: bool = False) -> bool:
+        """End an attempt; ``False``: the lease was lost, and nothing was written.
+
+        ``again`` says that the answer to the same call was lost. Raises ``PayloadTooLarge``
+        when data, result and attempts together exceed what MongoDB keeps in one document.
+        """
+        with translated(self._database.settings):
+            try:
+                answer = self._collection.update_one(
+                    _held(claim), [{"$set": self._settled(settlement)}]
+                )
+            except (DocumentTooLarge, OperationFailure) as error:
+                if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
+                    raise
+                raise PayloadTooLarge(
+                    f"data and result of execution {claim.id!r} do not fit into one MongoDB "
+                    "document of 16 MiB: store them elsewhere and return a reference"
+                ) from None
+            if answer.matched_count or not again:
+                return bool(answer.matched_count)
+            # Ours if the token is still there: whoever comes next raises the epoch first.
+            mine = {
+                "_id": claim.id,
+                "epoch": claim.epoch,
+                "owner.token": claim.token,
+                "status": settlement.status,
+            }
+            return self._collection.find_one(mine, {"_id": 1}) is not None
+
+    @property
+    def _collection(self) -> "Collection[Document]":
+        return self._database.collection("executions")
+
+    @property
+    def _lease_ttl(self) -> float:
+        return self._database.settings.lease_ttl
+
+    def _claimed(self, token: str, owner: Owner) -> Document:
+        new_attempt = {"$or": [{"$eq": ["$status", "retrying"]}, {"$eq": ["$attempt", 0]}]}
+        epoch = {"$add": ["$epoch", 1]}
+        return {
+            "status": "processing",
+            "epoch": epoch,
+            "attempt": {"$cond": [new_attempt, {"$add": ["$attempt", 1]}, "$attempt"]},
+            "attempt_epoch": {"$cond": [new_attempt, epoch, "$attempt_epoch"]},
+            "beat": 0,
+            "suspect": "$$REMOVE",
+            "not_before": "$$REMOVE",
+            "owner": {"$literal": {"token": token, **asdict(owner)}},
+            "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
+            "attempt_started_at": "$$NOW",
+            "updated_at": "$$NOW",
+            "due_at": self._in(self._lease_ttl),
+        }
+
+    def _settled(self, settlement: Settlement) -> Document:
+        ends = settlement.delay is None
+        due = "$$REMOVE" if settlement.delay is None else self._in(settlement.delay)
+        fields: Document = {
+            "status": settlement.status,
+            "updated_at": "$$NOW",
+            "due_at": due,
+            "not_before": due if settlement.held else "$$REMOVE",
+            "publishes": int(settlement.published),
+            "attempts": ended_attempt(settlement.outcome, settlement.error),
+        }
+        if settlement.error is not None or settlement.status == "completed":
+            fields["error"] = _literal(settlement.error)
+        if ends:
+            fields["finished_at"] = "$$NOW"
+            fields["result"] = _literal(settlement.result)
+        if ends and settlement.retention is not None:
+            fields["expires_at"] = self._in(settlement.retention)
+        if ends and settlement.follow_up is not None:
+            fields["follow_up_at"] = self._in(settlement.follow_up)
+        return fields
+
+    @staticmethod
+    def _in(seconds: float) -> Document:
+        return {"$add": ["$$NOW", round(seconds * 1000)]}
+
+
+def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
+    """The attempts of a document with the running one added, the oldest forgotten."""
+    record: Document = {
+        "number": "$attempt",
+        "worker": "$owner.worker",
+        "started_at": "$attempt_started_at",
+        "ended_at": "$$NOW",
+        "outcome": outcome,
+        "error": {"$literal": error},
+    }
+    so_far = {"$ifNull": ["$attempts", []]}
+    return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
+
+
+_CLAIM_FIELDS = {
+    name: 1
+    for name in (
+        "flow data owner epoch attempt attempt_epoch crashed created_at queue priority canvas "
+        "message current_step"
+    ).split()
+}
+
+
+def _held(claim: Claim) -> Document:
+    return {
+        "_id": claim.id,
+        "epoch": claim.epoch,
+        "owner.token": claim.token,
+        "status": "processing",
+    }
+
+
+def _literal(value: Any) -> Any:
+    """A user's value in a pipeline, which would evaluate it otherwise."""
+    return "$$REMOVE" if value is None else {"$literal": value}

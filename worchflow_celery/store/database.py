@@ -1,0 +1,241 @@
+"""The door to MongoDB: one client per process, its collections, their indexes, its clock."""
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import (
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    InvalidURI,
+    NetworkTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WTimeoutError,
+)
+
+from worchflow_celery.clock import utcnow
+from worchflow_celery.errors import StoreUnavailable
+from worchflow_celery.settings import Settings
+
+Document = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+#: The server has gone, is going, or has not become primary: the same call may succeed later.
+_PASSING_CODES = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+_INDEX_CONFLICTS = {85, 86}
+_EXECUTION_INDEXES = [
+    # What the dispatcher sweeps: unfinished executions only, so that history costs it nothing.
+    IndexModel(
+        [("queue", ASCENDING), ("status", ASCENDING), ("due_at", ASCENDING)],
+        name="due",
+        partialFilterExpression={"due_at": {"$exists": True}},
+    ),
+    IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="newest"),
+    IndexModel(
+        [("status", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
+        name="newest_of_status",
+    ),
+    IndexModel(
+        [
+            ("flow", ASCENDING),
+            ("status", ASCENDING),
+            ("created_at", DESCENDING),
+            ("_id", DESCENDING),
+        ],
+        name="newest_of_flow",
+    ),
+    IndexModel(
+        [("follow_up_at", ASCENDING)],
+        name="follow_up",
+        partialFilterExpression={"follow_up_at": {"$exists": True}},
+    ),
+    IndexModel(
+        [("expires_at", ASCENDING)],
+        name="expired",
+        partialFilterExpression={"expires_at": {"$exists": True}},
+    ),
+]
+
+
+class Database:
+    """MongoDB as this process talks to it.
+
+    Nothing is opened before the first use, and never before a fork: whoever makes a process
+    makes its own ``Database``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._client: MongoClient[Document] | None = None
+        self._indexed: set[str] = set()
+        #: How far MongoDB's clock is ahead of ours, measured on the first use.
+        self._offset = timedelta()
+
+    def now(self) -> datetime:
+        """The present time on MongoDB's clock, as well as one look at it can tell."""
+        self._ready()
+        return utcnow() + self._offset
+
+    def collection(self, name: str) -> Collection[Document]:
+        """One of our collections; with a prefix that is not the default, its name begins so."""
+        client = self._ready()
+        database = client.get_default_database("worchflow")
+        return database[self._named(name)]
+
+    def ensure_search(self, fields: tuple[str, ...]) -> None:
+        """Make the indexes of a flow's ``search`` fields, once in this process."""
+        if self._indexed.issuperset(fields):
+            return
+        models = [
+            IndexModel(
+                [(f"search.{field}", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
+                name=f"search_{field}",
+                partialFilterExpression={f"search.{field}": {"$exists": True}},
+            )
+            for field in fields
+        ]
+        executions = self.collection("executions")
+        with translated(self.settings):
+            _create_indexes(executions, models)
+        self._indexed.update(fields)
+
+    def ping(self) -> None:
+        """Ask MongoDB for a sign of life."""
+        client = self._ready()
+        with translated(self.settings):
+            client.admin.command("ping")
+
+    def close(self) -> None:
+        """Close the connections; the next use opens new ones."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _named(self, name: str) -> str:
+        prefix = self.settings.prefix
+        return name if prefix == "worchflow" else f"{prefix}_{name}"
+
+    def _ready(self) -> "MongoClient[Document]":
+        client = self._client
+        if client is not None:
+            return client
+        with self._lock, translated(self.settings):
+            if self._client is None:
+                client = _connect(self.settings)
+                try:
+                    self._prepare(client)
+                except BaseException:
+                    client.close()
+                    raise
+                self._client = client
+            return self._client
+
+    def _prepare(self, client: "MongoClient[Document]") -> None:
+        before = utcnow()
+        hello = client.admin.command("hello", codec_options=client.codec_options)
+        self._offset = hello["localTime"] - before - (utcnow() - before) / 2
+        executions = client.get_default_database("worchflow")[self._named("executions")]
+        _create_indexes(executions, _EXECUTION_INDEXES)
+
+
+@contextmanager
+def translated(settings: Settings) -> Iterator[None]:
+    """Raise ``StoreUnavailable`` for what MongoDB cannot do now, or not for us.
+
+    Its text names the host and the cause, never a password.
+    """
+    try:
+        yield
+    except PyMongoError as error:
+        if isinstance(error, OperationFailure) and not _is_refusal(error) and not is_passing(error):
+            raise
+        raise StoreUnavailable(
+            f"MongoDB at {hosts(settings.database_url)} is not available: {_cause(error)}"
+        ) from _without_secret(error, settings)
+
+
+def is_passing(error: PyMongoError) -> bool:
+    """Whether the same call may succeed when MongoDB is back."""
+    if isinstance(error, OperationFailure) and not isinstance(
+        error, ExecutionTimeout | WTimeoutError
+    ):
+        return error.code in _PASSING_CODES or error.has_error_label("RetryableWriteError")
+    return isinstance(error, ConnectionFailure | ExecutionTimeout | WTimeoutError) or bool(
+        error.timeout
+    )
+
+
+def hosts(url: str) -> str:
+    """The hosts of a MongoDB URL, without user, password and options."""
+    return urlsplit(url).netloc.rpartition("@")[2] or "?"
+
+
+def _connect(settings: Settings) -> "MongoClient[Document]":
+    """A client whose writes are on a majority's disks when they return.
+
+    All of it is said here, for a set with an arbiter would silently answer after one member.
+    """
+    patience = int(settings.store_timeout * 1000)
+    return MongoClient(
+        settings.database_url,
+        appname="worchflow",
+        tz_aware=True,
+        tzinfo=UTC,
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        readPreference="primary",
+        retryWrites=True,
+        timeoutMS=patience,
+        serverSelectionTimeoutMS=patience,
+        connectTimeoutMS=patience,
+    )
+
+
+def _create_indexes(collection: "Collection[Document]", models: list[IndexModel]) -> None:
+    try:
+        collection.create_indexes(models)
+    except OperationFailure as error:
+        if error.code in _INDEX_CONFLICTS:
+            raise StoreUnavailable(
+                f"an index of {collection.full_name} exists with other options "
+                f"({error.details.get('errmsg') if error.details else error}): drop that index, "
+                "then start again"
+            ) from None
+        raise
+
+
+def _is_refusal(error: OperationFailure) -> bool:
+    return error.code in {13, 18, 8000}
+
+
+def _cause(error: PyMongoError) -> str:
+    if isinstance(error, ServerSelectionTimeoutError | NetworkTimeout | ExecutionTimeout):
+        reason = re.split(r"[,;]? ?(?:Timeout: |Topology Description|\(configured)", str(error))[0]
+        return f"no answer in time ({reason.strip()[:200]})"
+    if isinstance(error, OperationFailure) and _is_refusal(error):
+        return "access refused; check user, password, authSource and the rights to create indexes"
+    if isinstance(error, InvalidURI | ConfigurationError):
+        return "its URL is not valid; user and password must be percent-escaped"
+    return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+def _without_secret(error: PyMongoError, settings: Settings) -> PyMongoError | None:
+    """The cause to chain, unless it would repeat the URL."""
+    password = urlsplit(settings.database_url).password
+    return None if password and password in str(error) else error
+

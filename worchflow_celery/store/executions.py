@@ -1,0 +1,253 @@
+"""Executions as their senders and readers see them: insert, get, find, retry."""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo import DESCENDING, ReturnDocument
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from worchflow_celery.errors import ExecutionNotFound, InvalidOption, InvalidTransition
+from worchflow_celery.models import Execution, ExecutionStatus, Page
+from worchflow_celery.options import searchable
+from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.records import (
+    Document,
+    Due,
+    Finished,
+    NewExecution,
+    due_of,
+    execution_of,
+)
+
+#: Seconds after a publish until the message counts as lost.
+PUBLISHED_FOR = 5.0
+
+
+class Executions:
+    """The ``executions`` collection; each method is one atomic read or write."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(self, new: NewExecution) -> bool:
+        """Store an execution as ``queued``; ``False`` when its id is taken."""
+        now = self._database.now()
+        document: Document = {
+            "_id": new.id,
+            "flow": new.flow,
+            "data": new.data,
+            "data_hash": new.data_hash,
+            "status": ExecutionStatus.QUEUED.value,
+            "attempt": 0,
+            "epoch": 0,
+            "beat": 0,
+            "crashes": 0,
+            "queue": new.queue,
+            "trigger": dict(new.trigger),
+            "created_at": now,
+            "updated_at": now,
+            "due_at": new.not_before or now + timedelta(seconds=PUBLISHED_FOR),
+            "publishes": 0 if new.not_before else 1,
+        }
+        document |= _present(
+            search=dict(new.search),
+            priority=new.priority,
+            not_before=new.not_before,
+            canvas=new.canvas,
+            message=new.message,
+        )
+        with translated(self._database.settings):
+            try:
+                self._collection.insert_one(document)
+            except DuplicateKeyError:
+                return False
+        return True
+
+    def identity(self, execution_id: str) -> tuple[str, str] | None:
+        """The flow and the fingerprint of the data of an execution."""
+        document = self._find_one(execution_id, {"flow": 1, "data_hash": 1})
+        return (document["flow"], document.get("data_hash", "")) if document else None
+
+    def publish_failed(self, execution_id: str) -> None:
+        """Note that the first message of an execution never went out: due at once."""
+        with translated(self._database.settings):
+            self._collection.update_one(
+                {"_id": execution_id, "status": "queued", "epoch": 0, "publishes": 1},
+                [{"$set": {"due_at": "$$NOW", "publishes": 0}}],
+            )
+
+    def get(self, execution_id: str) -> Execution:
+        """Read an execution; raises ``ExecutionNotFound``."""
+        document = self._find_one(execution_id)
+        if document is None:
+            raise _not_found(execution_id)
+        return execution_of(document)
+
+    def raw_result(self, execution_id: str) -> tuple[str, str | None, Mapping[str, Any] | None]:
+        """The status of an execution, its encoded result and its error."""
+        document = self._find_one(execution_id, {"status": 1, "result": 1, "error": 1})
+        if document is None:
+            raise _not_found(execution_id)
+        return document["status"], document.get("result"), document.get("error")
+
+    def find(
+        self, filters: Mapping[str, Any], *, limit: int, cursor: str | None
+    ) -> Page:
+        """A page of executions, newest first."""
+        query = {"$and": [filters, _after(cursor)]} if cursor else dict(filters)
+        with translated(self._database.settings):
+            found = list(
+                self._collection.find(query)
+                .sort([("created_at", DESCENDING), ("_id", DESCENDING)])
+                .limit(limit + 1)
+            )
+        page = [execution_of(document) for document in found[:limit]]
+        more = len(found) > limit
+        return Page(page, _cursor(found[limit - 1]) if more else None)
+
+    def retry(self, execution_id: str) -> Due:
+        """Put a failed or cancelled execution back in line: attempts begin again at 1.
+
+        Raises ``InvalidTransition`` naming the present status, or ``ExecutionNotFound``.
+        """
+        with translated(self._database.settings):
+            document = self._collection.find_one_and_update(
+                {
+                    "_id": execution_id,
+                    "status": {"$in": ["failed", "cancelled"]},
+                    "purging": {"$exists": False},
+                },
+                [{"$set": _RETRIED}],
+                return_document=ReturnDocument.AFTER,
+            )
+        if document is None:
+            status = self.get(execution_id).status
+            raise InvalidTransition(
+                f"execution {execution_id!r} is {status}: only a failed or cancelled one can be "
+                "retried"
+            )
+        return due_of(document)
+
+    def follow_up(self, execution_id: str) -> Finished | None:
+        """A finished execution after which Celery has yet to go on."""
+        document = self._find_one(
+            execution_id, {"status": 1, "result": 1, "error": 1, "canvas": 1, "follow_up_at": 1}
+        )
+        if document is None or document.get("follow_up_at") is None:
+            return None
+        return Finished(
+            id=execution_id,
+            status=document["status"],
+            result=document.get("result"),
+            error=document.get("error"),
+            canvas=document["canvas"],
+        )
+
+    def followed_up(self, execution_id: str) -> None:
+        """Celery has gone on: its links, chain and chord are on their way."""
+        with translated(self._database.settings):
+            self._collection.update_one({"_id": execution_id}, {"$unset": {"follow_up_at": ""}})
+
+    @property
+    def _collection(self) -> "Collection[Document]":
+        return self._database.collection("executions")
+
+    def _find_one(
+        self, execution_id: str, projection: Mapping[str, Any] | None = None
+    ) -> Document | None:
+        with translated(self._database.settings):
+            return self._collection.find_one({"_id": {"$eq": execution_id}}, projection)
+
+
+#: Raises the epoch: whoever might still believe to own the execution is fenced off.
+_RETRIED: Document = {
+    "status": "queued",
+    "attempt": 0,
+    "epoch": {"$add": ["$epoch", 1]},
+    "crashed": [],
+    "trigger": {"kind": "retry", "ref": "$$REMOVE"},
+    "error": "$$REMOVE",
+    "not_before": "$$REMOVE",
+    "finished_at": "$$REMOVE",
+    "expires_at": "$$REMOVE",
+    "follow_up_at": "$$REMOVE",
+    "updated_at": "$$NOW",
+    "due_at": {"$add": ["$$NOW", int(PUBLISHED_FOR * 1000)]},
+    "publishes": 1,
+}
+
+
+def filters_of(
+    *,
+    status: object,
+    flow: str | None,
+    search: Mapping[str, Any] | None,
+    after: datetime | None,
+    before: datetime | None,
+) -> Document:
+    """The filter of ``find``, with every value cast, so that none can be an operator."""
+    filters: Document = {}
+    if status is not None:
+        many = [status] if isinstance(status, str) else list(_iterable(status))
+        filters["status"] = {"$in": [_status(one) for one in many]}
+    if flow is not None:
+        filters["flow"] = {"$eq": str(flow)}
+    created = {"$gte": after, "$lt": before}
+    created = {operator: moment for operator, moment in created.items() if moment is not None}
+    if created:
+        filters["created_at"] = created
+    for name, value in (search or {}).items():
+        filters[f"search.{name}"] = {"$eq": searchable(value)}
+    return filters
+
+
+def _iterable(value: object) -> Iterable[object]:
+    if isinstance(value, Sequence | set | frozenset):
+        return value
+    raise InvalidOption(f"status is {value!r:.80}: it must be a status or several")
+
+
+def _status(value: object) -> str:
+    try:
+        return ExecutionStatus(str(value)).value
+    except ValueError:
+        known = ", ".join(ExecutionStatus)
+        raise InvalidOption(f"status is {value!r:.80}: it must be one of {known}") from None
+
+
+def _cursor(document: Document) -> str:
+    created = int(document["created_at"].timestamp() * 1000)
+    text = json.dumps([created, document["_id"]])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _after(cursor: str) -> Document:
+    try:
+        created, last = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        moment = datetime.fromtimestamp(int(created) / 1000, UTC)
+        last = str(last)
+    except (ValueError, TypeError, AttributeError, OverflowError, OSError):
+        raise InvalidOption(
+            f"cursor is {cursor!r:.80}: it must be the .cursor of a page"
+        ) from None
+    return {
+        "$or": [
+            {"created_at": {"$lt": moment}},
+            {"created_at": moment, "_id": {"$lt": last}},
+        ]
+    }
+
+
+def _not_found(execution_id: str) -> ExecutionNotFound:
+    return ExecutionNotFound(
+        f"no execution has the id {execution_id!r:.80}: it may have been removed after its "
+        "retention, or belong to another worchflow_prefix"
+    )
+
+
+def _present(**fields: Any) -> Document:
+    return {name: value for name, value in fields.items() if value not in (None, {})}

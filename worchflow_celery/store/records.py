@@ -1,0 +1,230 @@
+"""What crosses the border of the store: frozen values on this side, documents on the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from worchflow_celery import codec
+from worchflow_celery.errors import CorruptDocument
+from worchflow_celery.models import Execution, StepRecord
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewExecution:
+    """An execution that is to be stored."""
+
+    id: str
+    flow: str
+    #: Encoded.
+    data: str
+    data_hash: str
+    queue: str
+    trigger: Mapping[str, str | None]
+    priority: int | None = None
+    search: Mapping[str, Any] = field(default_factory=dict)
+    #: Not to start before; ``None``: at once.
+    not_before: datetime | None = None
+    #: What Celery is to go on with afterwards, as JSON.
+    canvas: str | None = None
+    #: What its messages carry beside the id, as JSON.
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that makes an attempt, so that its death can be told from its silence."""
+
+    worker: str
+    #: Host, boot and process namespace: within them a pid names one process at a time.
+    host: str
+    pid: int
+    parent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An execution that is ours, until its lease is lost."""
+
+    id: str
+    flow: str
+    #: Encoded.
+    data: str
+    token: str
+    epoch: int
+    attempt: int
+    #: The epoch in which this attempt number began.
+    attempt_epoch: int
+    #: Epochs that ended in a crash.
+    crashed: tuple[int, ...]
+    created_at: datetime
+    queue: str
+    priority: int | None
+    canvas: str | None
+    message: str | None
+    #: The step that was last seen to begin, noted only when steps kill their workers.
+    current_step: str | None
+
+    @property
+    def resumed(self) -> bool:
+        """Whether there may be checkpoints already."""
+        return self.epoch > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An execution whose message is to be published."""
+
+    id: str
+    flow: str
+    queue: str
+    priority: int | None
+    #: It has been on a worker before: it need not wait behind new ones.
+    begun: bool
+    publishes: int
+    canvas: str | None
+    message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An execution that has ended, while Celery has not gone on after it."""
+
+    id: str
+    status: str
+    result: str | None
+    error: Mapping[str, str] | None
+    canvas: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One recorded run of a step."""
+
+    key: str
+    name: str
+    seq: int
+    status: str
+    #: Encoded, when it completed.
+    result: str | None
+    error: Mapping[str, str] | None
+    attempt: int
+    epoch: int
+    #: It failed and must not run again.
+    final: bool
+    started_at: datetime
+    finished_at: datetime | None
+    kind: str = "run"
+
+
+def claim_of(document: Document) -> Claim:
+    """The claim that a document stands for."""
+    return Claim(
+        id=document["_id"],
+        flow=document["flow"],
+        data=document["data"],
+        token=document["owner"]["token"],
+        epoch=document["epoch"],
+        attempt=document["attempt"],
+        attempt_epoch=document["attempt_epoch"],
+        crashed=tuple(document.get("crashed", ())),
+        created_at=document["created_at"],
+        queue=document["queue"],
+        priority=document.get("priority"),
+        canvas=document.get("canvas"),
+        message=document.get("message"),
+        current_step=document.get("current_step"),
+    )
+
+
+def due_of(document: Document) -> Due:
+    """The message that a document wants."""
+    return Due(
+        id=document["_id"],
+        flow=document["flow"],
+        queue=document["queue"],
+        priority=document.get("priority"),
+        begun=document.get("epoch", 0) > 0,
+        publishes=document.get("publishes", 0),
+        canvas=document.get("canvas"),
+        message=document.get("message"),
+    )
+
+
+def execution_of(document: Document) -> Execution:
+    """What a user reads of a document."""
+    fields = {name: document[name] for name in Execution.model_fields if name in document}
+    try:
+        fields["id"] = document["_id"]
+        fields["data"] = shown(document["data"])
+        fields["result"] = shown(document.get("result"))
+        fields["worker"] = (document.get("owner") or {}).get("worker")
+        fields["parent_id"] = (document.get("parent") or {}).get("id")
+        return Execution.model_validate(fields)
+    except (KeyError, TypeError, AttributeError, ValidationError, codec.UndecodableValue) as error:
+        raise _corrupt("execution", document.get("_id"), error) from error
+
+
+def checkpoint_of(document: Document) -> Checkpoint:
+    """A recorded run of a step."""
+    try:
+        return Checkpoint(
+            key=document["key"],
+            name=document["name"],
+            seq=document["seq"],
+            status=document["status"],
+            result=document.get("result"),
+            error=document.get("error"),
+            attempt=document["attempt"],
+            epoch=document["epoch"],
+            final=document.get("final", False),
+            started_at=document["started_at"],
+            finished_at=document.get("finished_at"),
+            kind=document.get("kind", "run"),
+        )
+    except (KeyError, TypeError) as error:
+        raise _corrupt("step", document.get("_id"), error) from error
+
+
+def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
+    """What a user reads of a step, out of all its recorded runs."""
+    last = max(runs, key=lambda run: (run.status == "completed", run.attempt))
+    try:
+        result = shown(last.result)
+    except codec.UndecodableValue as error:
+        raise _corrupt("step", f"{execution_id} {last.key}", error) from error
+    return StepRecord.model_validate(
+        {
+            "execution_id": execution_id,
+            "key": last.key,
+            "name": last.name,
+            "kind": last.kind,
+            "status": last.status,
+            "result": result,
+            "error": last.error,
+            "attempt": last.attempt,
+            "started_at": min(run.started_at for run in runs),
+            "finished_at": last.finished_at,
+        }
+    )
+
+
+def shown(text: str | None) -> Any:
+    """A stored value for a reader, who may not have its classes: then as plain data."""
+    if text is None:
+        return None
+    try:
+        return codec.decode(text)
+    except codec.UndecodableValue:
+        return codec.plain_of(text)
+
+
+def _corrupt(what: str, name: object, error: Exception) -> CorruptDocument:
+    reason = type(error).__name__ if isinstance(error, ValidationError) else repr(error)
+    return CorruptDocument(
+        f"the stored {what} {name!r} cannot be read ({reason[:200]}): repair or remove the document"
+    )

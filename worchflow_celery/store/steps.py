@@ -1,0 +1,77 @@
+"""Checkpoints: one insert each, never changed, the first writer wins."""
+
+from dataclasses import asdict
+
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from worchflow_celery.models import StepRecord
+from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.records import (
+    Checkpoint,
+    Document,
+    checkpoint_of,
+    step_record_of,
+)
+
+#: An execution's id holds no space and a step's name no tab, so that these never meet.
+_KEY, _RUN, _KEY_END = " ", "\t", "!"
+
+#: So many fit into one answer of the server, unless they are large.
+_BATCH = 100_000
+
+
+class Steps:
+    """The ``steps`` collection.
+
+    A completed step is ``execution key``; its failures, kept for the timeline, are
+    ``execution key`` + tab + number. One range of ``_id`` brings all of an execution.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(self, execution_id: str, checkpoint: Checkpoint) -> Checkpoint | None:
+        """Record one run of a step; ``None`` when it is stored.
+
+        When somebody, or an earlier try of this very call, has recorded that run already:
+        what is recorded.
+        """
+        document = {
+            name: value for name, value in asdict(checkpoint).items() if value not in (None, False)
+        }
+        document["_id"] = _id_of(execution_id, checkpoint)
+        with translated(self._database.settings):
+            while True:
+                try:
+                    self._collection.insert_one(document)
+                    return None
+                except DuplicateKeyError:
+                    # Read with majority: what is not there yet may never be; then insert again.
+                    found = self._collection.find_one({"_id": document["_id"]})
+                    if found is not None:
+                        return checkpoint_of(found)
+
+    def read(self, execution_id: str) -> list[Checkpoint]:
+        """All recorded runs of an execution's steps, in no order."""
+        within = {"$gte": execution_id + _KEY, "$lt": execution_id + _KEY_END}
+        with translated(self._database.settings):
+            found = list(self._collection.find({"_id": within}, batch_size=_BATCH))
+        return [checkpoint_of(document) for document in found]
+
+    def records(self, execution_id: str) -> list[StepRecord]:
+        """An execution's steps as a user reads them, by first start."""
+        runs: dict[str, list[Checkpoint]] = {}
+        for run in sorted(self.read(execution_id), key=lambda run: (run.started_at, run.seq)):
+            runs.setdefault(run.key, []).append(run)
+        return [step_record_of(execution_id, of_step) for of_step in runs.values()]
+
+    @property
+    def _collection(self) -> "Collection[Document]":
+        return self._database.collection("steps")
+
+
+def _id_of(execution_id: str, checkpoint: Checkpoint) -> str:
+    identity = execution_id + _KEY + checkpoint.key
+    failed = checkpoint.status == "failed" and not checkpoint.final
+    return f"{identity}{_RUN}{checkpoint.attempt}" if failed else identity

@@ -1,0 +1,285 @@
+"""What the dispatcher of each worker does to executions that are due, on MongoDB's clock."""
+
+from collections.abc import Collection as Many
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pymongo import DeleteMany
+from pymongo.collection import Collection
+
+from worchflow_celery.settings import Settings
+from worchflow_celery.store.attempts import ended_attempt
+from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.executions import PUBLISHED_FOR
+from worchflow_celery.store.records import Document, Due, due_of
+
+#: Executions looked at, and messages published, in one go.
+BATCH = 500
+#: Seconds that a published message is left alone while its queue is not empty.
+BACKLOG_PATIENCE = 600.0
+#: Seconds that Celery's own retry message is waited for.
+_RETRY_GRACE = 2.0
+#: Seconds between two publishes of one execution, at most.
+_LONGEST_PAUSE = 20.0
+#: Seconds between two looks after what Celery has not gone on with.
+_FOLLOW_UP_PAUSE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one worker sweeps: what it could run itself."""
+
+    queues: tuple[str, ...]
+    flows: tuple[str, ...]
+    #: Queues that hold messages: their ``queued`` executions only wait for their turn.
+    busy: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One look at what is due."""
+
+    #: To be published, if we win them.
+    due: list[Due]
+    #: Leases that are silent and not yet under suspicion.
+    silent: list[str]
+    #: Executions whose suspicion is ripe: nobody has them.
+    abandoned: list[str]
+    #: Seconds until the next one is due, if that is soon.
+    next_due: float | None
+
+
+class Sweep:
+    """Queries and batch writes; each is safe beside any number of other dispatchers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def look(self, scope: Scope, *, ahead: float) -> Found:
+        """What is due now, or within ``ahead`` seconds, in one query."""
+        with translated(self._database.settings):
+            documents = list(
+                self._collection.find(self._wanted(scope, ahead), _LOOK_FIELDS).limit(BATCH)
+            )
+        found = Found([], [], [], None)
+        pauses = []
+        for document in documents:
+            if not isinstance(document["due_at"], datetime):
+                continue  # not written by us: `doctor` finds it, the others go on
+            wait = (document["due_at"] - document["now"]).total_seconds()
+            if document["status"] == "processing":
+                self._judge_lease(document, found)
+            elif wait <= 0:
+                found.due.append(due_of(document))
+            else:
+                pauses.append(wait)
+        return Found(found.due, found.silent, found.abandoned, min(pauses, default=None))
+
+    def suspect(self, execution_ids: Sequence[str]) -> None:
+        """Note which silent leases were seen at which beat; any renewal voids it."""
+        query = {
+            "_id": {"$in": list(execution_ids)},
+            "status": "processing",
+            "$expr": {
+                "$and": [self._due(self._settings.lease_ttl / 2), {"$ne": ["$suspect.beat", "$beat"]}]
+            },
+        }
+        with translated(self._settings):
+            self._collection.update_many(
+                query, [{"$set": {"suspect": {"beat": "$beat", "at": "$$NOW"}}}]
+            )
+
+    def take_back(self, execution_id: str) -> Due | None:
+        """Put an abandoned execution back in line; ``None``: its owner lives, or another did it.
+
+        The store itself confirms that the lease is over and that its beat stood still for the
+        time of observation.
+        """
+        observed = {"$subtract": ["$$NOW", round(self._settings.observation * 1000)]}
+        ripe = {
+            "$and": [
+                self._due(0),
+                {"$eq": ["$suspect.beat", "$beat"]},
+                {"$lte": ["$suspect.at", observed]},
+            ]
+        }
+        return self._release({"_id": execution_id, "status": "processing", "$expr": ripe})
+
+    def orphans(self, host: str, parent: int, living: Many[int], queues: Sequence[str]) -> list[str]:
+        """Executions of pool processes of ours that have died."""
+        query = {
+            "queue": {"$in": list(queues)},
+            "due_at": {"$exists": True},
+            "status": "processing",
+            "owner.host": host,
+            "owner.parent": parent,
+            "owner.pid": {"$nin": list(living)},
+        }
+        with translated(self._settings):
+            return [document["_id"] for document in self._collection.find(query, {"_id": 1})]
+
+    def release_orphan(
+        self, execution_id: str, host: str, parent: int, living: Many[int]
+    ) -> Due | None:
+        """Put the execution of a dead pool process back in line."""
+        return self._release(
+            {
+                "_id": execution_id,
+                "status": "processing",
+                "owner.host": host,
+                "owner.parent": parent,
+                "owner.pid": {"$nin": list(living)},
+            }
+        )
+
+    def win(self, due: Sequence[Due], token: str) -> list[Due]:
+        """Those of the due executions that are ours to publish; each has one winner."""
+        ids = [one.id for one in due]
+        pause = {"$multiply": [PUBLISHED_FOR * 1000, {"$pow": [2, {"$min": ["$publishes", 10]}]}]}
+        change = {
+            "publisher": token,
+            "publishes": {"$add": ["$publishes", 1]},
+            "due_at": {"$add": ["$$NOW", {"$min": [pause, _LONGEST_PAUSE * 1000]}]},
+        }
+        query = {
+            "_id": {"$in": ids},
+            "status": {"$in": ["queued", "retrying", "waiting"]},
+            "$expr": self._due(0),
+        }
+        with translated(self._settings):
+            if not self._collection.update_many(query, [{"$set": change}]).modified_count:
+                return []
+            won = self._collection.find({"_id": {"$in": ids}, "publisher": token}, {"_id": 1})
+            winners = {document["_id"] for document in won}
+        return [one for one in due if one.id in winners]
+
+    def not_published(self, due: Sequence[Due], token: str) -> None:
+        """Give back what was won while the broker is away: due at once, not counted."""
+        query = {"_id": {"$in": [one.id for one in due]}, "publisher": token}
+        change = {
+            "due_at": "$$NOW",
+            "publishes": {"$subtract": ["$publishes", 1]},
+            "publisher": "$$REMOVE",
+        }
+        query["status"] = {"$in": ["queued", "retrying", "waiting"]}
+        with translated(self._settings):
+            self._collection.update_many(query, [{"$set": change}])
+
+    def follow_ups(self, scope: Scope, token: str) -> list[Due]:
+        """Finished executions after which Celery has not gone on, won for publishing."""
+        mine = {"flow": {"$in": list(scope.flows)}, "queue": {"$in": list(scope.queues)}}
+        query = {"$expr": {"$lte": ["$follow_up_at", "$$NOW"]}, "follow_up_at": {"$exists": True}}
+        change = {
+            "follow_up_at": {"$add": ["$$NOW", round(_FOLLOW_UP_PAUSE * 1000)]},
+            "publisher": token,
+        }
+        with translated(self._settings):
+            found = self._collection.find({**query, **mine}, _LOOK_FIELDS).limit(BATCH)
+            late = {document["_id"]: due_of(document) for document in found}
+            if not late:
+                return []
+            self._collection.update_many({**query, "_id": {"$in": list(late)}}, [{"$set": change}])
+            won = self._collection.find({"_id": {"$in": list(late)}, "publisher": token}, {"_id": 1})
+            return [late[document["_id"]] for document in won]
+
+    def purge(self) -> int:
+        """Remove executions whose retention is over, their steps first."""
+        query = {"expires_at": {"$exists": True}, "$expr": {"$lte": ["$expires_at", "$$NOW"]}}
+        with translated(self._settings):
+            ids = [one["_id"] for one in self._collection.find(query, {"_id": 1}).limit(BATCH)]
+            if not ids:
+                return 0
+            # Marked first, so that a retry in between does not revive half of an execution.
+            mark = {"$set": {"purging": True}}
+            self._collection.update_many({**query, "_id": {"$in": ids}}, mark)
+            marked = {"_id": {"$in": ids}, "purging": True}
+            ids = [one["_id"] for one in self._collection.find(marked, {"_id": 1})]
+            steps = [DeleteMany({"_id": {"$gte": i + " ", "$lt": i + "!"}}) for i in ids]
+            if steps:
+                self._database.collection("steps").bulk_write(steps, ordered=False)
+            return self._collection.delete_many(marked).deleted_count
+
+    @property
+    def _collection(self) -> "Collection[Document]":
+        return self._database.collection("executions")
+
+    @property
+    def _settings(self) -> Settings:
+        return self._database.settings
+
+    @staticmethod
+    def _due(ahead: float) -> Document:
+        limit: object = "$$NOW"
+        if ahead:
+            limit = {"$add": ["$$NOW", round(ahead * 1000)]}
+        return {"$lte": ["$due_at", limit]}
+
+    def _wanted(self, scope: Scope, ahead: float) -> Document:
+        waiting_for_turn = {"status": "queued", "epoch": 0, "publishes": {"$gt": 0}}
+        idle = [queue for queue in scope.queues if queue not in scope.busy]
+        kinds: list[Document] = [
+            {"status": "processing", "$expr": self._due(self._settings.lease_ttl / 2)},
+            {"status": "retrying", "publishes": {"$gt": 0}, "$expr": self._due(-_RETRY_GRACE)},
+            {"status": "retrying", "publishes": 0, "$expr": self._due(ahead)},
+            {"status": "waiting", "$expr": self._due(ahead)},
+            {
+                "status": "queued",
+                "$or": [{"epoch": {"$gt": 0}}, {"publishes": 0}],
+                "$expr": self._due(ahead),
+            },
+            {**waiting_for_turn, "queue": {"$in": idle}, "$expr": self._due(0)},
+            {
+                **waiting_for_turn,
+                "queue": {"$in": list(scope.busy)},
+                "$expr": self._due(-BACKLOG_PATIENCE),
+            },
+        ]
+        return {
+            "queue": {"$in": list(scope.queues)},
+            "flow": {"$in": list(scope.flows)},
+            "due_at": {"$exists": True},
+            "$or": kinds,
+        }
+
+    def _judge_lease(self, document: Document, found: Found) -> None:
+        suspect = document.get("suspect") or {}
+        if suspect.get("beat") != document.get("beat"):
+            found.silent.append(document["_id"])
+            return
+        observed = document["now"] - timedelta(seconds=self._settings.observation)
+        if _not_later(suspect.get("at"), observed) and document["due_at"] <= document["now"]:
+            found.abandoned.append(document["_id"])
+
+    def _release(self, query: Document) -> Due | None:
+        change: Document = {
+            "status": "queued",
+            "epoch": {"$add": ["$epoch", 1]},
+            "crashes": {"$add": ["$crashes", 1]},
+            "crashed": {
+                "$slice": [{"$concatArrays": [{"$ifNull": ["$crashed", []]}, ["$epoch"]]}, -1100]
+            },
+            "suspect": "$$REMOVE",
+            "attempts": ended_attempt("lost", None),
+            "updated_at": "$$NOW",
+            "due_at": "$$NOW",
+            "publishes": 0,
+        }
+        with translated(self._settings):
+            document = self._collection.find_one_and_update(
+                query, [{"$set": change}], _LOOK_FIELDS, return_document=True
+            )
+        return due_of(document) if document else None
+
+
+def _not_later(moment: object, limit: datetime) -> bool:
+    return isinstance(moment, datetime) and moment <= limit
+
+
+_LOOK_FIELDS: Document = {
+    name: 1
+    for name in (
+        "flow queue priority status epoch beat suspect publishes due_at canvas message"
+    ).split()
+}
+_LOOK_FIELDS["now"] = "$$NOW"
