@@ -76,7 +76,8 @@ class Worchflow:
         self.app = app
         self.runtime = Runtime(app, settings, self)
         self._flows: dict[str, Flow[Any, Any]] = {}
-        app.worchflow = self
+        bound: Any = app
+        bound.worchflow = self
         recovery.install(app)
 
     def __repr__(self) -> str:
@@ -222,9 +223,7 @@ class Worchflow:
         for name, moment in (("after", after), ("before", before)):
             if moment is not None:
                 options.check_moment(moment, name)
-        filters = filters_of(
-            status=status, flow=flow, search=search, after=after, before=before
-        )
+        filters = filters_of(status=status, flow=flow, search=search, after=after, before=before)
         return self.runtime.store.executions.find(filters, limit=limit, cursor=cursor)
 
     def ping(self) -> bool:
@@ -243,7 +242,8 @@ class Worchflow:
     def _register(
         self, definition: Definition, celery_task_options: Mapping[str, Any]
     ) -> Flow[Any, Any]:
-        registry = self.app._tasks
+        app: Any = self.app
+        registry = app._tasks
         if definition.id in registry:
             raise InvalidOption(
                 f"flow id {definition.id!r} is taken by another flow or task of the app "
@@ -264,7 +264,7 @@ class Worchflow:
         # Not app.register_task(): it would finalize the app, and so read a configuration that
         # may come after the flows. Whatever is in the registry is bound when the app is.
         registry.register(flow)
-        if self.app.finalized:
+        if app.finalized:
             flow.bind(self.app)
         self._flows[definition.id] = flow
         return flow

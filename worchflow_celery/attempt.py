@@ -46,7 +46,7 @@ from worchflow_celery.runtime import Runtime
 from worchflow_celery.shutdown import Phase
 from worchflow_celery.store.attempts import Settlement
 from worchflow_celery.store.executions import PUBLISHED_FOR
-from worchflow_celery.store.records import Checkpoint, Claim
+from worchflow_celery.store.records import Checkpoint, Claim, shown
 
 logger = logging.getLogger(__name__)
 
@@ -104,9 +104,7 @@ def _claim(
     owner = runtime.owner(worker)
     sent = elapsed()
     try:
-        claim = process.store.attempts.claim(
-            execution_id, definition.id, token, owner, early=early
-        )
+        claim = process.store.attempts.claim(execution_id, definition.id, token, owner, early=early)
     except StoreUnavailable:
         # The answer may have been lost, and the execution be ours.
         claim = process.store.attempts.claimed(execution_id, token)
@@ -347,7 +345,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
         case Completed(result):
             status = ExecutionStatus.COMPLETED
             if signals.execution_completed.receivers:
-                value = codec.decode(result)
+                value = shown(result)
                 signals.execution_completed.send(sender, result=value, **told)
         case Retried(error) | Failed(error):
             retries = isinstance(outcome, Retried)

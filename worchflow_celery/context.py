@@ -117,9 +117,7 @@ class Step(_Context):
         """
         options = StepOptions.of(retries, retry_delay, timeout)
         if inspect.iscoroutinefunction(fn):
-            raise StepMisuse(
-                f"step {name!r}: a coroutine function needs an `async def` flow and `await step.run`"
-            )
+            raise StepMisuse(f"step {name!r}: a coroutine function needs an `async def` flow")
         with self._deadline.suspended() if self._deadline else nullcontext():
             key = self._begin(name, fn)
             self._journal.check_thread(name)
@@ -140,8 +138,11 @@ class Step(_Context):
                 self._pause(delay)
                 continue
             if inspect.isawaitable(value):
-                raise StepMisuse(f"step {name!r} returned an awaitable: it needs an `async def` flow")
-            return self._journal.completed(run, value, annotation_of(fn))
+                raise StepMisuse(
+                    f"step {name!r} returned an awaitable: it needs an `async def` flow"
+                )
+            recorded: T = self._journal.completed(run, value, annotation_of(fn))
+            return recorded
 
     def _call(
         self, call: Callable[[], T], attempt: int, key: str, name: str, timeout: float | None

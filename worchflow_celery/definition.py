@@ -53,7 +53,7 @@ class Definition:
         Raises ``InvalidEventData`` when it does not fit the event's type.
         """
         try:
-            value = codec.decode(text)
+            value = _decoded(text)
         except codec.UndecodableValue as error:
             raise InvalidEventData(f"the stored data for flow {self.id!r}: {error}") from error
         return self._validate(value)
@@ -94,7 +94,7 @@ class Definition:
 
     def _fits(self, text: str) -> bool:
         try:
-            self._validate(codec.decode(text))
+            self._validate(_decoded(text))
         except InvalidEventData:
             return False
         return True
@@ -119,6 +119,14 @@ class Definition:
         self._returns = annotations.get("return", inspect.Signature.empty)
         self._resolved = True
         self._names = {}
+
+
+def _decoded(text: str) -> Any:
+    """Stored data; of classes that are not loaded only what the event's type makes of them."""
+    try:
+        return codec.decode(text)
+    except codec.UndecodableValue:
+        return codec.plain_of(text)
 
 
 def encode_plain(flow_id: str, data: object, limit: int) -> EncodedData:
@@ -173,8 +181,7 @@ def _annotations(function: Callable[..., Any], names: Mapping[str, Any]) -> dict
     raw = getattr(function, "__annotations__", {})
     known = {**getattr(inspect.unwrap(function), "__globals__", {}), **names}
     return {
-        name: eval(value, known) if isinstance(value, str) else value  # noqa: S307 - the user's own annotation
-        for name, value in raw.items()
+        name: eval(value, known) if isinstance(value, str) else value for name, value in raw.items()
     }
 
 

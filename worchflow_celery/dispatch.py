@@ -1,6 +1,7 @@
 """From a call to a message: store the execution, tell, then publish its id."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,10 +54,8 @@ def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[s
         runtime.sender, execution_id=new.id, flow=new.flow, status=ExecutionStatus.QUEUED
     )
     if publish and new.not_before is None and not _publish_new(runtime, new):
-        try:
+        with suppress(StoreUnavailable):  # it is stored, and due in a few seconds all the same
             store.publish_failed(new.id)
-        except StoreUnavailable:
-            pass  # it is stored, and due in a few seconds all the same
     return new.id, True
 
 
@@ -175,5 +174,3 @@ def _carried(message: str | None) -> dict[str, Any]:
     extra = loaded(message)
     extra.pop("expires", None)  # a worker would drop the message; the attempt looks at it
     return {"ignore_result": extra.pop("ignore_result", True), "extra": extra}
-
-

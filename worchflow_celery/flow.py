@@ -1,9 +1,9 @@
 """A flow is a Celery task: how it is called, how a worker runs it, how Celery goes on after it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from celery import Task
 from celery.canvas import Signature
@@ -58,13 +58,28 @@ _CARRIED = (
     "ignore_result",
 )
 #: Ours, or without a meaning for a message that may be published again at any time.
-_DROPPED = (
-    "producer connection router publisher add_to_parent retry retry_policy serializer compression "
-    "task_type result_cls route_name countdown eta task_id queue priority"
-).split()
+_DROPPED = [
+    "producer",
+    "connection",
+    "router",
+    "publisher",
+    "add_to_parent",
+    "retry",
+    "retry_policy",
+    "serializer",
+    "compression",
+    "task_type",
+    "result_cls",
+    "route_name",
+    "countdown",
+    "eta",
+    "task_id",
+    "queue",
+    "priority",
+]
 
 
-class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
+class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
     """A durable flow, registered as a Celery task of the same name.
 
     Made by ``@worchflow.flow``. Everything that Celery can do with a task works, and is durable:
@@ -104,7 +119,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
         """
         if id is not None:
             options.check_execution_id(id)
-        request = self._request(
+        request = self._asked(
             self._encode(data), id=id, delay=delay, eta=eta, queue=queue, priority=priority
         )
         return ExecutionHandle(self.runtime, self._start(request), self.definition.returns)
@@ -119,15 +134,15 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
         link_error: Any = None,
         shadow: str | None = None,
         **given: Any,
-    ) -> AsyncResult:
-        """As of any Celery task; ``args`` holds the event's data, the task id is the execution's."""
+    ) -> AsyncResult[Any]:
+        """As of any task: ``args`` holds the event's data, the task id is the execution's."""
         if given.get("retries"):
             return self._publish_retry(str(task_id), given)
         given |= {"link": link, "link_error": link_error, "shadow": shadow}
         given.setdefault("ignore_result", self.ignore_result)
         if task_id is not None:
             options.check_id(task_id, "task_id")
-        request = self._request(
+        request = self._asked(
             self._encode(_data_of(self.name, args, kwargs)),
             id=task_id or uuid(),
             delay=given.get("countdown"),
@@ -147,7 +162,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
             execution_id = str(request.id)
         return self._result(execution_id, given)
 
-    def apply(
+    def apply(  # type: ignore[override]
         self,
         args: Any = None,
         kwargs: Any = None,
@@ -159,13 +174,13 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
         """Run it in this process at once: stored as always, retried without delays."""
         data = self._encode(_data_of(self.name, args, kwargs))
         canvas = _canvas_of({**given, "link": link, "link_error": link_error})
-        request = self._request(data, id=task_id, canvas=canvas)
+        request = self._asked(data, id=task_id, canvas=canvas)
         execution_id, _ = dispatch.send(self.runtime, request, publish=False)
         return self._apply(execution_id)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """What a worker calls; called directly, the handler as a plain function."""
-        request = self.request
+        request = self._request
         if request.called_directly:
             return self.definition.function(*args, **kwargs)
         try:
@@ -184,15 +199,20 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
 
     def after_return(self, *args: Any) -> None:
         """Celery has sent links, chain and chord: they need not be looked after any more."""
-        if self.request.get("worchflow_follow_up"):
-            self.runtime.store.executions.followed_up(self.request.id)
+        if self._request.get("worchflow_follow_up"):
+            self.runtime.store.executions.followed_up(self._request.id)
+
+    @property
+    def _request(self) -> Any:
+        """Celery's context of the message; an attribute that is set on it lasts as long."""
+        return self.request
 
     # -- producing -----------------------------------------------------------------------------
 
     def _encode(self, data: object) -> EncodedData:
         return self.definition.encode(data, self.runtime.settings.max_payload_bytes)
 
-    def _request(
+    def _asked(
         self,
         data: EncodedData,
         *,
@@ -211,9 +231,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
             flow=self.name,
             data=data,
             id=id,
-            queue=dispatch.queue_of(
-                self.app, self.name, options.check_queue(name) or own.queue
-            ),
+            queue=dispatch.queue_of(self.app, self.name, options.check_queue(name) or own.queue),
             not_before=dispatch.not_before(delay, eta),
             priority=own.priority if priority is None else options.check_priority(priority),
             trigger=kind,
@@ -231,7 +249,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
     def _apply(self, execution_id: str) -> Any:
         return super().apply((), {}, task_id=execution_id)
 
-    def _result(self, execution_id: str, given: Mapping[str, Any]) -> AsyncResult:
+    def _result(self, execution_id: str, given: Mapping[str, Any]) -> AsyncResult[Any]:
         result = self.AsyncResult(execution_id)
         result.ignored = bool(given.get("ignore_result"))
         parent = self.app.current_worker_task
@@ -239,8 +257,8 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
             parent.add_trail(result)
         return result
 
-    def _publish_retry(self, execution_id: str, given: Mapping[str, Any]) -> AsyncResult:
-        due: Due = self.request.worchflow_due
+    def _publish_retry(self, execution_id: str, given: Mapping[str, Any]) -> AsyncResult[Any]:
+        due: Due = self._request.worchflow_due
         countdown, retries = given.get("countdown") or 0.0, given["retries"]
         if not dispatch.publish_retry(self.runtime, due, countdown=countdown, retries=retries):
             raise ConnectionError("the broker does not take the retry; the dispatcher will")
@@ -249,7 +267,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
     # -- consuming -----------------------------------------------------------------------------
 
     def _attempt(self, instead: Failed | None) -> Ended | None:
-        request = self.request
+        request = self._request
         while True:
             ended = attempt(
                 self.runtime,
@@ -268,7 +286,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
 
         Data that cannot be stored ends it at once, as a failed execution that tells why.
         """
-        request = self.request
+        request = self._request
         limit = self.runtime.settings.max_payload_bytes
         refused = None
         try:
@@ -314,7 +332,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
     def _retry(self, claim: Claim, error: BaseException, delay: float) -> Any:
         if delay > LONGEST_COUNTDOWN:
             raise Ignore  # the dispatcher publishes it when it is due
-        self.request.worchflow_due = _due(claim)
+        self._request.worchflow_due = _due(claim)
         try:
             self.retry(args=(), kwargs={}, exc=_raisable(error), countdown=delay)
         except Reject:
@@ -322,7 +340,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
 
     def _follow_up(self) -> Any:
         """A late copy of the message: see whether a crash kept Celery from going on."""
-        finished = self.runtime.store.executions.follow_up(self.request.id)
+        finished = self.runtime.store.executions.follow_up(self._request.id)
         if finished is None:
             raise Ignore
         self._restore(finished.canvas)
@@ -335,7 +353,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
         if canvas is None:
             return
         stored = dispatch.loaded(canvas)
-        request = self.request
+        request = self._request
         request.callbacks = stored.get("link")
         request.errbacks = stored.get("link_error")
         request.chain = stored.get("chain")
@@ -345,7 +363,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[misc]
         request.worchflow_follow_up = True
 
     def _passed_on(self, claim: Claim, result: str) -> Any:
-        if claim.canvas is None and self.request.ignore_result and not self.request.is_eager:
+        if claim.canvas is None and self._request.ignore_result and not self._request.is_eager:
             return None
         return codec.plain_of(result)
 
@@ -371,7 +389,7 @@ def _canvas_of(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _with_id(signature: Mapping[str, Any]) -> dict[str, Any]:
     """A callback whose task id is fixed: sent twice, it is the same task."""
-    frozen = cast(Signature, Signature.from_dict(dict(signature))).clone()
+    frozen = Signature.from_dict(dict(signature)).clone()
     frozen["options"].setdefault("task_id", uuid())
     return dict(frozen)
 

@@ -54,7 +54,9 @@ class ExecutionHandle(Generic[Out]):
         Returns what the flow returned. Raises ``ExecutionFailed`` with the stored error for a
         failed or cancelled execution, and ``TimeoutError``.
         """
-        limit = None if timeout is None else elapsed() + positive_seconds(timeout or 0.001, "timeout")
+        limit = (
+            None if timeout is None else elapsed() + positive_seconds(timeout or 0.001, "timeout")
+        )
         pause = _FIRST_LOOK
         while True:
             status, result, error = self._runtime.store.executions.raw_result(self.id)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 from weakref import WeakKeyDictionary
 
 from worchflow_celery import codec, signals
@@ -31,6 +31,8 @@ from worchflow_celery.options import check_retries, check_step_name, positive_se
 from worchflow_celery.outcome import describe, seconds_until
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Checkpoint
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +190,8 @@ class Journal:
             ) from None
         except codec.UnencodableValue as error:
             raise self._refused(
-                run, UnserializableResult(f"step {run.name!r} returned what cannot be stored: {error}")
+                run,
+                UnserializableResult(f"step {run.name!r} returned what cannot be stored: {error}"),
             ) from None
         stored = self._insert(self._checkpoint(run, "completed", result=text))
         self._done[run.key] = stored
@@ -260,7 +263,7 @@ class Journal:
             raise self._interruption
         return found
 
-    def _persistently(self, write: Callable[[], Any]) -> Any:
+    def _persistently(self, write: Callable[[], T]) -> T:
         """Do a write, again and again while MongoDB is away, as long as the lease is ours."""
         while True:
             try:
@@ -308,7 +311,7 @@ def annotation_of(fn: Callable[..., Any]) -> Any:
     while isinstance(fn, partial):
         fn = fn.func
     if not inspect.isroutine(fn) and not inspect.isclass(fn):
-        fn = getattr(type(fn), "__call__", fn)
+        fn = type(fn).__call__
     if inspect.isclass(fn):
         return fn
     function = getattr(fn, "__func__", fn)

@@ -42,9 +42,7 @@ class ExecutionStatus(StrEnum):
         return self in FINISHED
 
 
-FINISHED = frozenset(
-    {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
-)
+FINISHED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
 
 
 class _Frozen(BaseModel):

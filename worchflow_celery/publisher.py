@@ -85,7 +85,8 @@ class Publisher:
         producer = None
         try:
             producer = self._acquire()
-            answer = producer.channel.queue_declare(queue=queue, passive=True)
+            channel: Any = producer.channel
+            answer = channel.queue_declare(queue=queue, passive=True)
         except ChannelError:
             _discard(producer)
             return 0  # no such queue
@@ -136,9 +137,7 @@ class Publisher:
         options: dict[str, Any] = {"headers": headers, "serializer": "json", "retry": False}
         if message.priority is not None:
             options["priority"] = message.priority
-        amqp.send_task_message(
-            producer, message.flow, built, queue=self._queue(message), **options
-        )
+        amqp.send_task_message(producer, message.flow, built, queue=self._queue(message), **options)
 
     def _queue(self, message: Message) -> Queue:
         name = express_queue(message.queue) if message.express else message.queue

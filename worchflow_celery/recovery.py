@@ -37,10 +37,10 @@ _DEPTH_FOR = 3.0
 _RARELY = 5.0
 
 
-class Dispatcher(bootsteps.StartStopStep):  # type: ignore[misc]
+class Dispatcher(bootsteps.StartStopStep):
     """The worker's bootstep: prepares its queues, and sweeps while it runs."""
 
-    requires = {"celery.worker.components:Pool"}
+    requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
@@ -70,7 +70,10 @@ class Dispatcher(bootsteps.StartStopStep):  # type: ignore[misc]
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=2)
 
-    terminate = stop
+    def terminate(self, worker: Any) -> None:
+        """Called instead of ``stop`` when the worker is ended at once."""
+        self._runtime.shutdown.begin(Phase.COLD)
+        self.stop(worker)
 
     def _shutting_down(self, how: str = "", **_: Any) -> None:
         self._runtime.shutdown.begin(Phase.WARM if how == "Warm" else Phase.COLD)
@@ -128,7 +131,9 @@ class Sweeper:
         own = {express_queue(name) for name in app.amqp.queues.consume_from}
         queues = tuple(name for name in app.amqp.queues.consume_from if name not in own)
         flows = tuple(
-            name for name, task in app.tasks.items() if getattr(task, "runtime", None) is self._runtime
+            name
+            for name, task in app.tasks.items()
+            if getattr(task, "runtime", None) is self._runtime
         )
         now = elapsed()
         busy = tuple(
@@ -200,14 +205,16 @@ class Sweeper:
         return frozenset(child.pid for child in list(children) if not _has_exited(child.pid))
 
 
-class FlowRequest(Request):  # type: ignore[misc]
+class FlowRequest(Request):
     """A worker's view of a flow's message: the end of a pool process is no failure of the flow.
 
     Celery would record FAILURE, call the errbacks and fail the chord, while the execution goes
     on elsewhere.
     """
 
-    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+    def on_failure(
+        self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False
+    ) -> Any:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
         if not isinstance(error, WorkerLostError | SystemExit | KeyboardInterrupt):
             return super().on_failure(exc_info, send_failed_event, return_ok)
@@ -221,21 +228,23 @@ class FlowRequest(Request):  # type: ignore[misc]
             return super().on_timeout(soft, timeout)
         task_ready(self)
         logger.warning(
-            "Execution %s exceeded its hard time limit of %s s; its process is ended", self.id, timeout
+            "Execution %s exceeded its hard time limit of %s s; its process is ended",
+            self.id,
+            timeout,
         )
         if self.task.acks_late:
             self.acknowledge()
         return None
 
 
-class Deferral(bootsteps.StartStopStep):  # type: ignore[misc]
+class Deferral(bootsteps.StartStopStep):
     """The consumer's bootstep: a message for a flow that this worker does not know.
 
     Celery would record a failure. The execution is in MongoDB, and workers that know the flow
     publish it again until one of them takes it.
     """
 
-    requires = {"celery.worker.consumer.tasks:Tasks"}
+    requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
         """Called at each connection, before messages are consumed."""

@@ -91,8 +91,8 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["a", "$x", "$class", "$dict", "$set", "$datetime", "$time", "$timedelta"]
-                + ["$tuple", "$decimal", "$uuid", "$bytes", "$int", "$date", "$frozenset"]
+                "a $x $class $dict $set $datetime $time $timedelta $tuple $decimal $uuid $bytes "
+                "$int $date $frozenset".split()
             ),
             inner,
             max_size=2,

@@ -203,13 +203,24 @@ def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
     return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
 
 
-_CLAIM_FIELDS = {
-    name: 1
-    for name in (
-        "flow data owner epoch attempt attempt_epoch crashed created_at queue priority canvas "
-        "message current_step"
-    ).split()
-}
+_CLAIM_FIELDS = dict.fromkeys(
+    [
+        "flow",
+        "data",
+        "owner",
+        "epoch",
+        "attempt",
+        "attempt_epoch",
+        "crashed",
+        "created_at",
+        "queue",
+        "priority",
+        "canvas",
+        "message",
+        "current_step",
+    ],
+    1,
+)
 
 
 def _held(claim: Claim) -> Document:

@@ -1,7 +1,6 @@
 """The door to MongoDB: one client per process, its collections, their indexes, its clock."""
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -238,4 +237,3 @@ def _without_secret(error: PyMongoError, settings: Settings) -> PyMongoError | N
     """The cause to chain, unless it would repeat the URL."""
     password = urlsplit(settings.database_url).password
     return None if password and password in str(error) else error
-

@@ -94,9 +94,7 @@ class Executions:
             raise _not_found(execution_id)
         return document["status"], document.get("result"), document.get("error")
 
-    def find(
-        self, filters: Mapping[str, Any], *, limit: int, cursor: str | None
-    ) -> Page:
+    def find(self, filters: Mapping[str, Any], *, limit: int, cursor: str | None) -> Page:
         """A page of executions, newest first."""
         query = {"$and": [filters, _after(cursor)]} if cursor else dict(filters)
         with translated(self._database.settings):
@@ -231,9 +229,7 @@ def _after(cursor: str) -> Document:
         moment = datetime.fromtimestamp(int(created) / 1000, UTC)
         last = str(last)
     except (ValueError, TypeError, AttributeError, OverflowError, OSError):
-        raise InvalidOption(
-            f"cursor is {cursor!r:.80}: it must be the .cursor of a page"
-        ) from None
+        raise InvalidOption(f"cursor is {cursor!r:.80}: it must be the .cursor of a page") from None
     return {
         "$or": [
             {"created_at": {"$lt": moment}},

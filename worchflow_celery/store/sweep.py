@@ -82,7 +82,10 @@ class Sweep:
             "_id": {"$in": list(execution_ids)},
             "status": "processing",
             "$expr": {
-                "$and": [self._due(self._settings.lease_ttl / 2), {"$ne": ["$suspect.beat", "$beat"]}]
+                "$and": [
+                    self._due(self._settings.lease_ttl / 2),
+                    {"$ne": ["$suspect.beat", "$beat"]},
+                ]
             },
         }
         with translated(self._settings):
@@ -106,7 +109,9 @@ class Sweep:
         }
         return self._release({"_id": execution_id, "status": "processing", "$expr": ripe})
 
-    def orphans(self, host: str, parent: int, living: Many[int], queues: Sequence[str]) -> list[str]:
+    def orphans(
+        self, host: str, parent: int, living: Many[int], queues: Sequence[str]
+    ) -> list[str]:
         """Executions of pool processes of ours that have died."""
         query = {
             "queue": {"$in": list(queues)},
@@ -180,7 +185,9 @@ class Sweep:
             if not late:
                 return []
             self._collection.update_many({**query, "_id": {"$in": list(late)}}, [{"$set": change}])
-            won = self._collection.find({"_id": {"$in": list(late)}, "publisher": token}, {"_id": 1})
+            won = self._collection.find(
+                {"_id": {"$in": list(late)}, "publisher": token}, {"_id": 1}
+            )
             return [late[document["_id"]] for document in won]
 
     def purge(self) -> int:
@@ -276,10 +283,20 @@ def _not_later(moment: object, limit: datetime) -> bool:
     return isinstance(moment, datetime) and moment <= limit
 
 
-_LOOK_FIELDS: Document = {
-    name: 1
-    for name in (
-        "flow queue priority status epoch beat suspect publishes due_at canvas message"
-    ).split()
-}
+_LOOK_FIELDS: Document = dict.fromkeys(
+    [
+        "flow",
+        "queue",
+        "priority",
+        "status",
+        "epoch",
+        "beat",
+        "suspect",
+        "publishes",
+        "due_at",
+        "canvas",
+        "message",
+    ],
+    1,
+)
 _LOOK_FIELDS["now"] = "$$NOW"
