@@ -57,26 +57,6 @@ _CARRIED = (
     "replaced_task_nesting",
     "ignore_result",
 )
-#: Ours, or without a meaning for a message that may be published again at any time.
-_DROPPED = [
-    "producer",
-    "connection",
-    "router",
-    "publisher",
-    "add_to_parent",
-    "retry",
-    "retry_policy",
-    "serializer",
-    "compression",
-    "task_type",
-    "result_cls",
-    "route_name",
-    "countdown",
-    "eta",
-    "task_id",
-    "queue",
-    "priority",
-]
 
 
 class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
@@ -395,10 +375,8 @@ def _with_id(signature: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _carried_by(given: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = set(given) - {*_CANVAS, *_CARRIED, *_DROPPED, "retries", "origin"}
-    carried = {name: given[name] for name in _CARRIED if given.get(name) is not None}
-    stamps = set(given.get("stamped_headers") or ()) & unknown
-    carried |= {name: given[name] for name in stamps}
+    names = {*_CARRIED, "stamped_headers", *(given.get("stamped_headers") or ())}
+    carried = {name: given[name] for name in names if given.get(name) is not None}
     if "expires" in carried:
         carried["expires"] = _moment(carried["expires"]).isoformat()
     return carried
