@@ -89,6 +89,7 @@ def attempt(
     keeper = runtime.process.keeper
     try:
         outcome = instead or _expired(runtime, lease.claim) or _run(runtime, definition, lease)
+        lease.settling = True
         outcome = _settle(runtime, lease.claim, outcome, eager=eager)
     finally:
         keeper.drop(lease)

@@ -151,7 +151,7 @@ class Journal:
 
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
-        checkpoint = self._done.get(key)
+        checkpoint = self._done.pop(key, None)  # read once; it may be large
         if checkpoint is None:
             return None
         return Known(self._value_of(checkpoint, annotation_of(fn)))
@@ -194,7 +194,6 @@ class Journal:
                 UnserializableResult(f"step {run.name!r} returned what cannot be stored: {error}"),
             ) from None
         stored = self._insert(self._checkpoint(run, "completed", result=text))
-        self._done[run.key] = stored
         self._tell(signals.step_completed, run)
         return self._value_of(stored, annotation)
 
@@ -230,8 +229,7 @@ class Journal:
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
         """Record that a step's effect has happened and that its value cannot be kept."""
-        stored = self._insert(self._checkpoint(run, "failed", error=describe(error), final=True))
-        self._done[run.key] = stored
+        self._insert(self._checkpoint(run, "failed", error=describe(error), final=True))
         self._tell(signals.step_failed, run, error=error)
         return error
 

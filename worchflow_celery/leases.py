@@ -26,6 +26,8 @@ class Lease:
     #: When the last accepted renewal was sent: the store granted it later, never earlier.
     sent: float
     lost: bool = False
+    #: Its end is being written: that it is no longer found is no loss.
+    settling: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -118,7 +120,7 @@ class Keeper:
         for token, lease in leases.items():
             if token not in lost:
                 lease.renewed(sent)
-            elif token in self._leases:  # not settled meanwhile, which ends a lease as well
+            elif not lease.settling:
                 logger.warning(
                     "Execution %s was taken over: this worker was silent for too long",
                     lease.claim.id,

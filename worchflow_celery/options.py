@@ -123,6 +123,15 @@ def check_priority(value: object) -> int | None:
     raise InvalidOption(f"priority is {shown(value)}: it must be a whole number from 0 to 255")
 
 
+def check_search_field(name: object) -> str:
+    """The name of a field of the data, which becomes part of a query."""
+    if not isinstance(name, str) or not _FIELD.fullmatch(name):
+        raise InvalidOption(
+            f"search names {shown(name)}: it must be the name of a field of the data"
+        )
+    return name
+
+
 def searchable(value: object) -> str | int | float | bool:
     """A value as it is stored for ``find(search=...)``: a scalar that MongoDB can hold."""
     if isinstance(value, bool | float):
@@ -169,9 +178,4 @@ def _backoff(value: object, most: float) -> float | bool:
 
 def _search(value: object) -> tuple[str, ...]:
     names = tuple(value) if isinstance(value, tuple | list | set | frozenset) else (value,)
-    for name in names:
-        if not isinstance(name, str) or not _FIELD.fullmatch(name):
-            raise InvalidOption(
-                f"search names {shown(name)}: it must be a tuple of names of the data's fields"
-            )
-    return names
+    return tuple(check_search_field(name) for name in names)

@@ -56,12 +56,13 @@ class Publisher:
         self._timeout = max(0.1, min(patience / 3, 2.0))
         self._idle: deque[Producer] = deque()
         self._lock = threading.Lock()
-        self._failed_at = -_REST
+        #: When it failed last; ``None`` since it worked again.
+        self._failed_at: float | None = None
 
     @property
     def resting(self) -> bool:
         """Whether the broker has failed a moment ago."""
-        return elapsed() - self._failed_at < _REST
+        return self._failed_at is not None and elapsed() - self._failed_at < _REST
 
     def publish(self, message: Message) -> bool:
         """Publish; ``False``, and a line in the log, when the broker does not take it."""
@@ -77,8 +78,14 @@ class Publisher:
         except BaseException:
             _discard(producer)
             raise
-        self._idle.append(producer)
+        self._release(producer)
         return True
+
+    def answers(self, queue: str) -> bool:
+        """Whether the broker is there, as far as one knows; asked only after a failure."""
+        if self._failed_at is None:
+            return True
+        return not self.resting and self.depth(queue) is not None
 
     def depth(self, queue: str) -> int | None:
         """How many messages a queue holds; ``None`` when the broker cannot tell."""
@@ -93,13 +100,17 @@ class Publisher:
         except Exception as error:
             self._give_up(producer, error)
             return None
-        self._idle.append(producer)
+        self._release(producer)
         return int(answer.message_count)
 
     def close(self) -> None:
         """Close all idle connections."""
         while self._idle:
             _discard(self._idle.pop())
+
+    def _release(self, producer: Producer) -> None:
+        self._failed_at = None
+        self._idle.append(producer)
 
     def _acquire(self) -> Producer:
         try:

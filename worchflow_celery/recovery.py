@@ -56,6 +56,7 @@ class Dispatcher(bootsteps.StartStopStep):
     def start(self, worker: Any) -> None:
         """Called when the pool runs."""
         signals.worker_shutting_down.connect(self._shutting_down)
+        signals.worker_shutdown.connect(self._has_ended)
         sweeper = Sweeper(self._runtime, worker)
         self._thread = threading.Thread(
             target=self._run, args=(sweeper,), name="worchflow-dispatcher", daemon=True
@@ -77,6 +78,12 @@ class Dispatcher(bootsteps.StartStopStep):
 
     def _shutting_down(self, how: str = "", **_: Any) -> None:
         self._runtime.shutdown.begin(Phase.WARM if how == "Warm" else Phase.COLD)
+
+    def _has_ended(self, **_: Any) -> None:
+        """The pool has drained; the process may live on, when a test runs a worker in it."""
+        if self._stop.is_set():
+            signals.worker_shutdown.disconnect(self._has_ended)
+            self._runtime.shutdown.end()
 
     def _run(self, sweeper: "Sweeper") -> None:
         pause, troubled = 0.0, False
@@ -156,7 +163,7 @@ class Sweeper:
 
     def _publish(self, ready: list[Due]) -> None:
         publisher = self._runtime.process.publisher
-        if not ready or publisher.resting:
+        if not ready or not publisher.answers(ready[0].queue):
             return  # the broker is away: nothing is counted, all of it stays due
         token = secrets.token_hex(8)
         won = self._runtime.store.sweep.win(ready, token)
@@ -172,8 +179,7 @@ class Sweeper:
         store = self._runtime.store
         for due in store.sweep.follow_ups(scope, secrets.token_hex(8)):
             dispatch.republish(self._runtime, due)
-        if self._runtime.settings.retention is not None:
-            store.sweep.purge()
+        store.sweep.purge()
 
     def _released_orphans(self, scope: Scope) -> Iterable[Due]:
         """Executions of pool processes that died since the last look."""
@@ -194,15 +200,10 @@ class Sweeper:
 
     def _living_children(self) -> frozenset[int] | None:
         """Pids of the pool's living processes; ``None`` for pools without any."""
-        if getattr(self._worker.pool, "signal_safe", None) is None or not hasattr(
-            self._worker.pool, "_pool"
-        ):
+        children = getattr(getattr(self._worker.pool, "_pool", None), "_pool", None)
+        if not isinstance(children, list):
             return None
-        pool = getattr(self._worker.pool, "_pool", None)
-        children = getattr(pool, "_pool", None)
-        if not children:
-            return None
-        return frozenset(child.pid for child in list(children) if not _has_exited(child.pid))
+        return frozenset(child.pid for child in tuple(children) if not _has_exited(child.pid))
 
 
 class FlowRequest(Request):

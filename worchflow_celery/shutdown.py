@@ -36,6 +36,11 @@ class Shutdown:
         if self._page is not None:
             self._page[0] = phase
 
+    def end(self) -> None:
+        """The worker has ended, and this process goes on without it."""
+        self._page = None
+        self._phase = Phase.RUNNING
+
     @property
     def phase(self) -> Phase:
         """How far the worker has got with it."""

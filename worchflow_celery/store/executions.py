@@ -12,7 +12,7 @@ from pymongo.errors import DuplicateKeyError
 
 from worchflow_celery.errors import ExecutionNotFound, InvalidOption, InvalidTransition
 from worchflow_celery.models import Execution, ExecutionStatus, Page
-from worchflow_celery.options import searchable
+from worchflow_celery.options import check_search_field, searchable
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import (
     Document,
@@ -167,6 +167,7 @@ _RETRIED: Document = {
     "attempt": 0,
     "epoch": {"$add": ["$epoch", 1]},
     "crashed": [],
+    "current_step": "$$REMOVE",
     "trigger": {"kind": "retry", "ref": "$$REMOVE"},
     "error": "$$REMOVE",
     "not_before": "$$REMOVE",
@@ -199,6 +200,7 @@ def filters_of(
     if created:
         filters["created_at"] = created
     for name, value in (search or {}).items():
+        check_search_field(name)
         filters[f"search.{name}"] = {"$eq": searchable(value)}
     return filters
 

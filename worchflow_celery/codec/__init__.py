@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from worchflow_celery import _classes
-from worchflow_celery._tags import READERS, Refusal, shown
-from worchflow_celery._writing import TOO_DEEP, TooLarge, Writing, write
+from worchflow_celery.codec import classes
+from worchflow_celery.codec.tags import READERS, Refusal, shown
+from worchflow_celery.codec.writing import TOO_DEEP, TooLarge, Writing, write
 
 _PATH_CHARACTERS = 200
 
@@ -161,7 +161,7 @@ class _Reading:
     @cached_property
     def annotated(self) -> dict[str, type]:
         """The classes that the annotation names."""
-        return _classes.named_by(self.annotation)
+        return classes.named_by(self.annotation)
 
     def revive(self, found: dict[str, Any]) -> Any:
         """Turn a tagged object into its value; those inside it have been turned already."""
@@ -193,7 +193,7 @@ class _Reading:
 
     def _instance(self, body: Any) -> object:
         name, fields, unset = body if len(body) == 3 else (*body, [])
-        cls = _classes.loaded(name)
+        cls = classes.loaded(name)
         if cls is None:
             if not self.annotated:
                 raise _not_loaded(name)
@@ -202,7 +202,7 @@ class _Reading:
             self.not_loaded = name
             return fields
         try:
-            return _classes.rebuild(cls, fields, unset)
+            return classes.rebuild(cls, fields, unset)
         except Exception as error:  # code of the user's: validators, __post_init__, _missing_
             raise _unfit(name, error) from error
 

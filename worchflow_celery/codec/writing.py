@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from worchflow_celery import _classes
-from worchflow_celery._tags import (
+from worchflow_celery.codec import classes
+from worchflow_celery.codec.tags import (
     BIGGEST_PRINTED_INT,
     Refusal,
     shown,
@@ -45,7 +45,7 @@ class Writing:
     @cached_property
     def annotated(self) -> dict[str, type]:
         """The classes that the annotation names."""
-        return _classes.named_by(self.annotation)
+        return classes.named_by(self.annotation)
 
     def count(self, size: int) -> None:
         """Stop as soon as the text is sure to be too large."""
@@ -61,7 +61,7 @@ class Writing:
 
     def require(self, cls: type, name: str) -> None:
         """Refuse a class that whoever reads the text could not find by its name."""
-        if self.any_class or _classes.loaded(name) is cls or self.annotated.get(name) is cls:
+        if self.any_class or classes.loaded(name) is cls or self.annotated.get(name) is cls:
             return
         raise Refusal(
             f"{shown(name)} cannot be found by its name when it is read back: define it in a"
@@ -178,7 +178,7 @@ def _write_other(value: Any, depth: int, writing: Writing) -> object:
     tagged = write_scalar(value)
     if tagged is not None:
         return tagged
-    if _classes.is_stored_by_name(kind):
+    if classes.is_stored_by_name(kind):
         return _write_instance(value, depth, writing)
     return _write_derived(value, depth, writing)
 
@@ -220,20 +220,20 @@ def _way_out(value: object) -> str:
 
 def _write_instance(value: Any, depth: int, writing: Writing) -> dict[str, object]:
     cls = type(value)
-    name = _classes.name_of(cls)
+    name = classes.name_of(cls)
     writing.require(cls, name)
     if isinstance(value, Enum):
         return {"$class": [name, write(value._value_, depth, writing)]}
-    if _classes.is_named_tuple(cls):
+    if classes.is_named_tuple(cls):
         return {"$class": [name, _write_list(list(value), depth, writing)]}
     body = _write_fields(value, depth, writing)
-    if isinstance(value, BaseModel) and (unset := _classes.unset_of(value)):
+    if isinstance(value, BaseModel) and (unset := classes.unset_of(value)):
         return {"$class": [name, body, unset]}
     return {"$class": [name, body]}
 
 
 def _write_fields(value: Any, depth: int, writing: Writing) -> dict[str, object]:
-    fields = _classes.fields_of(value)
+    fields = classes.fields_of(value)
     writing.enter(depth, len(fields))
     written: dict[str, object] = {}
     for name, item in fields.items():
@@ -254,7 +254,7 @@ def _write_as_pydantic_does(
 ) -> object:
     # Models hold URLs, paths, addresses: types unknown here that the model itself can read back.
     try:
-        dumped = _classes.dumped_field(model, name)
+        dumped = classes.dumped_field(model, name)
     except Exception:  # a serializer or validator of the user's can raise anything
         raise refusal from None
     return write(dumped, depth + 1, writing)
