@@ -1,7 +1,8 @@
 """Durable, step-based workflows inside the Celery app you have."""
 
-from worchflow_celery import errors, signals
+from worchflow_celery import cron, errors, signals
 from worchflow_celery.app import Worchflow
+from worchflow_celery.beat import Scheduler
 from worchflow_celery.context import AsyncStep, Step
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
@@ -16,9 +17,11 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionStatus",
     "Flow",
+    "Scheduler",
     "Step",
     "StepRecord",
     "Worchflow",
+    "cron",
     "errors",
     "signals",
 ]

@@ -8,25 +8,23 @@ from typing import Any, Protocol, TypeVar, overload
 
 from celery import Celery
 
-from worchflow_celery import dispatch, options, recovery
+from worchflow_celery import cron as rules
+from worchflow_celery import dispatch, options
 from worchflow_celery.context import AsyncStep, Step
 from worchflow_celery.definition import Definition, encode_plain
-from worchflow_celery.errors import InvalidOption
+from worchflow_celery.errors import InvalidOption, ScheduleNotFound
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
-from worchflow_celery.models import Event, Execution, Page, StepRecord
+from worchflow_celery.models import Event, Execution, Page, Schedule, StepRecord, Window
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.settings import Settings
 from worchflow_celery.store.executions import filters_of
+from worchflow_celery.store.schedules import Cursor
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 _NOT_YET = {
-    "cron": "the scheduler",
-    "timezone": "the scheduler",
-    "missed": "the scheduler",
-    "overlap": "the scheduler",
     "on_failure": "durable composition",
     "concurrency": "durable composition",
     "concurrency_key": "durable composition",
@@ -78,7 +76,9 @@ class Worchflow:
         self._flows: dict[str, Flow[Any, Any]] = {}
         bound: Any = app
         bound.worchflow = self
-        recovery.install(app)
+        # By name: a process that only sends does not load what only workers need.
+        app.steps["worker"].add("worchflow_celery.recovery:Dispatcher")
+        app.steps["consumer"].add("worchflow_celery.recovery:Deferral")
 
     def __repr__(self) -> str:
         return f"Worchflow({self.app.main!r}, {len(self._flows)} flows)"
@@ -104,6 +104,11 @@ class Worchflow:
         retry_jitter: bool = True,
         timeout: float | timedelta | None = None,
         search: tuple[str, ...] = (),
+        cron: str | None = None,
+        timezone: str = "UTC",
+        missed: str = "latest",
+        overlap: str = "allow",
+        on_failure: None = None,
         queue: str | None = None,
         priority: int | None = None,
         **celery_task_options: Any,
@@ -114,7 +119,12 @@ class Worchflow:
         raises, each after ``retry_delay`` (seconds or a timedelta); ``retry_backoff`` doubles it
         each time, from ``retry_delay`` or from the number given, up to ``retry_backoff_max``,
         with full jitter unless ``retry_jitter=False``. ``timeout`` bounds one attempt. ``search``
-        names fields of the data for ``find``. Other options are Celery's.
+        names fields of the data for ``find``.
+
+        ``cron`` (five fields, or six with seconds first) in ``timezone`` starts it by the
+        scheduler, with ``None`` as data; ``missed`` says which windows run that no leader fired
+        (``latest``, ``all``, ``skip``), ``overlap="skip"`` lets none run while the last one's
+        execution has not ended. Other options are Celery's.
 
         Raises ``InvalidOption`` (a ``ValueError``) for an option that cannot be or an id that is
         taken, ``TypeError`` for a function that cannot be a flow.
@@ -128,16 +138,23 @@ class Worchflow:
             "retry_jitter": retry_jitter,
             "timeout": timeout,
             "search": search,
+            "cron": cron,
+            "timezone": timezone,
+            "missed": missed,
+            "overlap": overlap,
             "queue": queue,
             "priority": priority,
         }
         if id is not None:
             options.check_id(id, "flow id")
         checked = options.flow_options(given)
+        if on_failure is not None:
+            celery_task_options["on_failure"] = on_failure
         _check_celery_options(celery_task_options)
 
         def decorate(function: Callable[..., Any]) -> Flow[Any, Any]:
             flow_id = id or self._automatic_id(function)
+            _check_schedule(flow_id, checked)
             definition = Definition(flow_id, function, checked, names)
             return self._register(definition, celery_task_options)
 
@@ -218,13 +235,36 @@ class Worchflow:
         maps fields that the flow declared to their values. ``cursor`` is the ``.cursor`` of the
         page before.
         """
-        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 1000:
-            raise InvalidOption(f"limit is {limit!r:.80}: it must be a whole number from 1 to 1000")
+        _check_limit(limit)
         for name, moment in (("after", after), ("before", before)):
             if moment is not None:
                 options.check_moment(moment, name)
         filters = filters_of(status=status, flow=flow, search=search, after=after, before=before)
         return self.runtime.store.executions.find(filters, limit=limit, cursor=cursor)
+
+    def schedules(self) -> list[Schedule]:
+        """The schedules of this app's flows, by id."""
+        scheduled = sorted(one.id for one in self._scheduled().values())
+        known = self.runtime.store.schedules.cursors(scheduled)
+        return [self._schedule(flow, known.by_flow.get(flow), known.now) for flow in scheduled]
+
+    def pause_schedule(self, flow: str) -> None:
+        """Stop firing a flow, also over restarts; raises ``ScheduleNotFound``."""
+        self._pause(flow, True)
+
+    def resume_schedule(self, flow: str) -> None:
+        """Fire it again, from now on: nothing of the pause is caught up."""
+        self._pause(flow, False)
+
+    def trigger_schedule(self, flow: str) -> ExecutionHandle[Any]:
+        """Start a scheduled flow now, beside its windows; raises ``ScheduleNotFound``."""
+        self._scheduled_flow(flow)
+        return self._flows[flow].send()
+
+    def windows(self, flow: str, limit: int = 60) -> list[Window]:
+        """What became of the last windows of a flow, newest first; 1 to 1000 of them."""
+        _check_limit(limit)
+        return self.runtime.store.schedules.windows(options.check_id(flow, "flow id"), limit)
 
     def ping(self) -> bool:
         """Ask MongoDB for a sign of life; raises ``StoreUnavailable``."""
@@ -234,6 +274,37 @@ class Worchflow:
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
         self.runtime.close()
+
+    def _scheduled(self) -> dict[str, Definition]:
+        known = self.runtime.definitions
+        return {flow: one for flow, one in known.items() if one.options.cron is not None}
+
+    def _scheduled_flow(self, flow: str) -> Definition:
+        found = self._scheduled().get(flow)
+        if found is None:
+            raise ScheduleNotFound(
+                f"flow {flow!r:.80} has no schedule in this app: give it cron= in its decorator"
+            )
+        return found
+
+    def _schedule(self, flow: str, cursor: Cursor | None, now: datetime) -> Schedule:
+        own = self._scheduled_flow(flow).options
+        line = str(own.cron)
+        paused = cursor.paused if cursor else False
+        return Schedule(
+            id=flow,
+            cron=line,
+            timezone=own.timezone,
+            next_run=None if paused else rules.next_run(line, now, own.timezone),
+            last_run=cursor.last_run if cursor else None,
+            paused=paused,
+        )
+
+    def _pause(self, flow: str, paused: bool) -> None:
+        own = self._scheduled_flow(flow).options
+        schedules = self.runtime.store.schedules
+        if not schedules.pause(flow, paused):  # no scheduler has seen it yet
+            schedules.begin(flow, str(own.cron), own.timezone, paused=paused)
 
     def _automatic_id(self, function: Callable[..., Any]) -> str:
         name = getattr(function, "__name__", type(function).__name__)
@@ -267,7 +338,17 @@ class Worchflow:
         if app.finalized:
             flow.bind(self.app)
         self._flows[definition.id] = flow
+        self.runtime.definitions[definition.id] = definition
         return flow
+
+
+def _check_schedule(flow_id: str, checked: options.FlowOptions) -> None:
+    if checked.cron is None:
+        return
+    try:
+        rules.check(checked.cron, checked.timezone)
+    except ValueError as error:
+        raise InvalidOption(f"flow {flow_id!r}: {error}") from None
 
 
 def _check_celery_options(given: Mapping[str, Any]) -> None:
@@ -276,3 +357,8 @@ def _check_celery_options(given: Mapping[str, Any]) -> None:
             raise InvalidOption(f"{name}= arrives with {_NOT_YET[name]}; this version has none")
         if name in _NOT_OURS:
             raise InvalidOption(f"{name}= is not an option of a flow; use {_NOT_OURS[name]}")
+
+
+def _check_limit(limit: object) -> None:
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 1000:
+        raise InvalidOption(f"limit is {limit!r:.80}: it must be a whole number from 1 to 1000")

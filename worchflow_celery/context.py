@@ -138,6 +138,8 @@ class Step(_Context):
                 self._pause(delay)
                 continue
             if inspect.isawaitable(value):
+                if inspect.iscoroutine(value):
+                    value.close()  # or Python would warn that nobody has awaited it
                 raise StepMisuse(
                     f"step {name!r} returned an awaitable: it needs an `async def` flow"
                 )

@@ -1,6 +1,6 @@
 """From a call to a message: store the execution, tell, then publish its id."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +31,7 @@ class Request:
     id: str | None = None
     not_before: datetime | None = None
     priority: int | None = None
+    scheduled_for: datetime | None = None
     trigger: str = "send"
     ref: str | None = None
     #: What Celery is to go on with afterwards: link, link_error, chain, chord, group.
@@ -50,13 +51,23 @@ def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[s
     if not store.insert(new):
         _check_same(store.identity(new.id), new)
         return new.id, False
-    signals.execution_updated.send(
-        runtime.sender, execution_id=new.id, flow=new.flow, status=ExecutionStatus.QUEUED
-    )
+    _tell_queued(runtime, new.id, new.flow)
     if publish and new.not_before is None and not _publish_new(runtime, new):
         with suppress(StoreUnavailable):  # it is stored, and due in a few seconds all the same
             store.publish_failed(new.id)
     return new.id, True
+
+
+def send_many(runtime: Runtime, requests: Sequence[Request]) -> None:
+    """Start executions with ids of their own in one write; those that exist are left alone."""
+    if not requests:
+        return
+    many = [_new_execution(request) for request in requests]
+    fresh = runtime.store.executions.insert_many(many)
+    for new in many:
+        if new.id in fresh:
+            _tell_queued(runtime, new.id, new.flow)
+            _publish_new(runtime, new)  # lost here? the dispatcher publishes it
 
 
 def republish(runtime: Runtime, due: Due) -> bool:
@@ -79,9 +90,7 @@ def republish(runtime: Runtime, due: Due) -> bool:
 def retry(runtime: Runtime, execution_id: str) -> str:
     """Put a failed or cancelled execution back in line and publish it."""
     due = runtime.store.executions.retry(execution_id)
-    signals.execution_updated.send(
-        runtime.sender, execution_id=due.id, flow=due.flow, status=ExecutionStatus.QUEUED
-    )
+    _tell_queued(runtime, due.id, due.flow)
     republish(runtime, due)
     return due.id
 
@@ -149,8 +158,15 @@ def _new_execution(request: Request) -> NewExecution:
         priority=request.priority,
         search=request.data.search,
         not_before=request.not_before,
+        scheduled_for=request.scheduled_for,
         canvas=dumped(request.canvas),
         message=dumped(request.message),
+    )
+
+
+def _tell_queued(runtime: Runtime, execution_id: str, flow: str) -> None:
+    signals.execution_updated.send(
+        runtime.sender, execution_id=execution_id, flow=flow, status=ExecutionStatus.QUEUED
     )
 
 

@@ -124,6 +124,32 @@ class StepRecord(_Frozen):
     finished_at: datetime
 
 
+class Window(_Frozen):
+    """What became of one window of a schedule."""
+
+    flow: str
+    scheduled_for: datetime
+    #: When that was decided.
+    fired_at: datetime
+    #: ``fired``, ``missed-ran``, ``missed-skipped`` or ``overlap-skipped``.
+    outcome: str
+    execution_id: str | None = None
+    reason: str | None = None
+
+
+class Schedule(_Frozen):
+    """The schedule of a flow."""
+
+    #: The flow's id.
+    id: str
+    cron: str
+    timezone: str
+    next_run: datetime | None
+    #: The last window that ran; ``None`` before the first.
+    last_run: datetime | None = None
+    paused: bool = False
+
+
 class Page(list[Execution]):
     """Some executions, newest first, and where the next page begins."""
 

@@ -1,6 +1,5 @@
 """The rules for what a user writes down: ids, names, durations, the options of a flow."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,13 +30,22 @@ class FlowOptions:
     timeout: float | None = None
     #: Fields of the data that ``find(search=...)`` can look for.
     search: tuple[str, ...] = ()
+    cron: str | None = None
+    timezone: str = "UTC"
+    #: Which windows run that no leader fired: ``latest``, ``all`` or ``skip``.
+    missed: str = "latest"
+    #: Whether a window runs while the last one's execution has not ended: ``allow``, ``skip``.
+    overlap: str = "allow"
     queue: str | None = None
     priority: int | None = None
 
 
 def shown(value: object, most: int = 80) -> str:
     """A value as an error message may show it: short, on one line, no control characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # a user's __repr__ may do anything, and some integers are too long
+        text = f"<{type(value).__name__} that cannot be printed>"
     text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text[: most + 1])
     return text if len(text) <= most else text[:most] + "…"
 
@@ -84,7 +92,7 @@ def seconds(value: object, what: str, *, least: float = 0.0) -> float:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or not least <= value <= _TEN_YEARS:  # type: ignore[arg-type,operator]
+    if not good or not least <= value <= _TEN_YEARS:  # type: ignore[operator]
         raise InvalidOption(
             f"{what} is {shown(value)}: it must be seconds (a number or a timedelta) "
             f"from {least:g} to ten years"
@@ -136,8 +144,8 @@ def searchable(value: object) -> str | int | float | bool:
     """A value as it is stored for ``find(search=...)``: a scalar that MongoDB can hold."""
     if isinstance(value, bool | float):
         return value
-    if isinstance(value, int) and -(2**63) <= value < 2**63:
-        return int(value)
+    if isinstance(value, int):  # one that MongoDB does not hold may be too long for str()
+        return int(value) if -(2**63) <= value < 2**63 else hex(value)[:1000]
     return str(value)[:1000]
 
 
@@ -153,6 +161,10 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
         retry_jitter=_flag(given.get("retry_jitter", True), "retry_jitter"),
         timeout=None if timeout is None else positive_seconds(timeout, "timeout"),
         search=_search(given.get("search", ())),
+        cron=given.get("cron"),  # type: ignore[arg-type]
+        timezone=given.get("timezone", "UTC"),  # type: ignore[arg-type]
+        missed=_one_of(given.get("missed", "latest"), "missed", ("latest", "all", "skip")),
+        overlap=_one_of(given.get("overlap", "allow"), "overlap", ("allow", "skip")),
         queue=check_queue(given.get("queue")),
         priority=check_priority(given.get("priority")),
     )
@@ -161,6 +173,12 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
 def _flag(value: object, what: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidOption(f"{what} is {shown(value)}: it must be True or False")
+    return value
+
+
+def _one_of(value: object, what: str, known: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise InvalidOption(f"{what} is {shown(value)}: it must be one of {', '.join(known)}")
     return value
 
 

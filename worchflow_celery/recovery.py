@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
-from celery import Celery, bootsteps, signals
+from celery import bootsteps, signals
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 from kombu import Exchange, Queue
@@ -263,12 +263,6 @@ class Deferral(bootsteps.StartStopStep):
             message.ack_log_error(logger, consumer.connection_errors)
 
         consumer.on_unknown_task = on_unknown_task
-
-
-def install(app: Celery) -> None:
-    """Add our bootsteps to the app's workers."""
-    app.steps["worker"].add(Dispatcher)
-    app.steps["consumer"].add(Deferral)
 
 
 def _has_exited(pid: int) -> bool:

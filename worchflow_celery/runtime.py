@@ -13,12 +13,13 @@ from celery.exceptions import ImproperlyConfigured
 
 from worchflow_celery import settings as configuration
 from worchflow_celery.deadlines import Watch
+from worchflow_celery.definition import Definition
 from worchflow_celery.leases import Keeper
 from worchflow_celery.publisher import Publisher
 from worchflow_celery.settings import Settings
 from worchflow_celery.shutdown import Shutdown
 from worchflow_celery.store import Store
-from worchflow_celery.store.database import Database
+from worchflow_celery.store.database import Database, check_url
 from worchflow_celery.store.records import Owner
 
 _ATTRIBUTE = "worchflow"
@@ -49,6 +50,8 @@ class Runtime:
         self.app = app
         #: The sender of signals.
         self.sender = sender
+        #: The flows of the app by id.
+        self.definitions: dict[str, Definition] = {}
         self.shutdown = Shutdown()
         self._given = dict(given)
         self._lock = threading.Lock()
@@ -60,7 +63,9 @@ class Runtime:
     @cached_property
     def settings(self) -> Settings:
         """Raises ``ImproperlyConfigured`` naming what is wrong."""
-        return configuration.load(self.app, self._given)
+        settings = configuration.load(self.app, self._given)
+        check_url(settings.database_url)
+        return settings
 
     @property
     def process(self) -> Process:
@@ -108,6 +113,17 @@ def runtime_of(app: Celery) -> Runtime:
         )
     runtime: Runtime = bound.runtime
     return runtime
+
+
+def redis_url(runtime: Runtime) -> str:
+    """The Redis of the leader's lock; raises ``ImproperlyConfigured`` when there is none."""
+    url = runtime.settings.redis_backend or str(runtime.app.conf.broker_url or "")
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ImproperlyConfigured(
+            "worchflow_redis_backend: the broker is not Redis, so the leader's lock needs a "
+            "redis:// URL; or set worchflow_leader_election=False for a single beat"
+        )
+    return url
 
 
 @cache

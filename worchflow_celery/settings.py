@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 _PREFIX = "worchflow_"
 _MIB = 1024 * 1024
-_WEAKENING = ("w", "journal", "readpreference", "readconcernlevel", "retrywrites", "fsync")
+_WEAKENING = ("w", "j", "journal", "readpreference", "readconcernlevel", "retrywrites", "fsync")
 
 
 def _seconds(value: object) -> object:
@@ -52,12 +52,12 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _safe(cls, url: str) -> str:
-        if not re.match(r"mongodb(\+srv)?://.", url):
+        if not re.fullmatch(r"mongodb(\+srv)?://[^\s\x00-\x1f\x7f]+", url):
             raise ValueError("must be a mongodb:// or mongodb+srv:// URL")
-        for name, value in parse_qsl(urlsplit(url).query):
+        for name, value in parse_qsl(url.partition("?")[2].replace(";", "&"), True):
             if name.lower() in _WEAKENING and (name.lower(), value.lower()) not in _HARMLESS:
                 raise ValueError(
-                    f"must not set {name}={value}: durability rests on majority, journaled "
+                    f"must not set {name}: durability rests on majority, journaled "
                     "writes and reads from the primary; remove it from the URL"
                 )
         return url
@@ -95,8 +95,7 @@ def load(app: Celery, given: Mapping[str, Any]) -> Settings:
     Raises ``ImproperlyConfigured`` naming the setting; its value is not shown, for it may be a
     URL with a password.
     """
-    values = {name: app.conf.get(_PREFIX + name) for name in _configured(app)}
-    values |= given
+    values = _configured(app) | dict(given)
     check_names(values)
     try:
         return Settings(**values)
@@ -115,11 +114,12 @@ def check_names(values: Mapping[str, Any]) -> None:
             raise ImproperlyConfigured(f"{_PREFIX}{name} is not a setting; there are {known}")
 
 
-def _configured(app: Celery) -> set[str]:
-    """Names of the configuration, with Django's ``CELERY_`` namespace and in either case."""
-    names = set()
+def _configured(app: Celery) -> dict[str, Any]:
+    """What the configuration holds, with Django's ``CELERY_`` namespace and in either case."""
+    namespace = str(getattr(app, "namespace", None) or "celery").lower().rstrip("_") + "_"
+    values = {}
     for key in app.conf.keys():  # noqa: SIM118 - a celery Settings is no dict
-        name = key.lower().removeprefix("celery_")
+        name = key.lower().removeprefix(namespace)
         if name.startswith(_PREFIX):
-            names.add(name.removeprefix(_PREFIX))
-    return names
+            values[name.removeprefix(_PREFIX)] = app.conf[key]
+    return values

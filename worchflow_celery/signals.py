@@ -19,6 +19,22 @@ execution_failed = Signal(
 execution_updated = Signal(
     name="execution_updated", providing_args=["execution_id", "flow", "status"]
 )
+scheduler_ready = Signal(name="scheduler_ready")
+scheduler_stopped = Signal(name="scheduler_stopped")
+scheduler_error = Signal(name="scheduler_error", providing_args=["error"])
+leader_acquired = Signal(name="leader_acquired", providing_args=["token"])
+leader_lost = Signal(name="leader_lost", providing_args=["token"])
+schedule_registered = Signal(
+    name="schedule_registered", providing_args=["flow", "cron", "next_run"]
+)
+schedule_triggered = Signal(
+    name="schedule_triggered",
+    providing_args=["flow", "execution_id", "scheduled_for", "is_missed"],
+)
+schedule_missed = Signal(
+    name="schedule_missed",
+    providing_args=["flow", "scheduled_for", "missed_count", "triggered_at"],
+)
 step_completed = Signal(
     name="step_completed", providing_args=["execution_id", "flow", "step", "key"]
 )

@@ -3,6 +3,7 @@
 from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
 
@@ -16,3 +17,4 @@ class Store:
         self.attempts = Attempts(database)
         self.steps = Steps(database)
         self.sweep = Sweep(database)
+        self.schedules = Schedules(database)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from celery.exceptions import ImproperlyConfigured
 from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import (
@@ -22,6 +23,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
     WTimeoutError,
 )
+from pymongo.uri_parser import parse_uri, split_options
 
 from worchflow_celery.clock import utcnow
 from worchflow_celery.errors import StoreUnavailable
@@ -124,6 +126,17 @@ class Database:
         if client is not None:
             client.close()
 
+    def measure_clock(self) -> None:
+        """Compare our clock with MongoDB's again; either may have been set since."""
+        client = self._ready()
+        with translated(self.settings):
+            self._measure_clock(client)
+
+    def _measure_clock(self, client: "MongoClient[Document]") -> None:
+        before = utcnow()
+        hello = client.admin.command("hello", codec_options=client.codec_options)
+        self._offset = hello["localTime"] - before - (utcnow() - before) / 2
+
     def _named(self, name: str) -> str:
         prefix = self.settings.prefix
         return name if prefix == "worchflow" else f"{prefix}_{name}"
@@ -144,9 +157,7 @@ class Database:
             return self._client
 
     def _prepare(self, client: "MongoClient[Document]") -> None:
-        before = utcnow()
-        hello = client.admin.command("hello", codec_options=client.codec_options)
-        self._offset = hello["localTime"] - before - (utcnow() - before) / 2
+        self._measure_clock(client)
         executions = client.get_default_database("worchflow")[self._named("executions")]
         _create_indexes(executions, _EXECUTION_INDEXES)
 
@@ -178,9 +189,25 @@ def is_passing(error: PyMongoError) -> bool:
     )
 
 
+def check_url(url: str) -> None:
+    """Refuse a URL that PyMongo would not take, or take with a shrug; nothing is connected.
+
+    Raises ``ImproperlyConfigured`` that does not repeat the URL.
+    """
+    try:
+        if url.startswith("mongodb+srv://"):  # its hosts are in DNS, only the options are here
+            split_options(url.partition("?")[2] or "appname=worchflow", warn=False)
+        else:
+            parse_uri(url, warn=False)
+    except (PyMongoError, ValueError, TypeError, OSError) as error:
+        raise ImproperlyConfigured(f"worchflow_database_url: {error}"[:300]) from None
+
+
 def hosts(url: str) -> str:
     """The hosts of a MongoDB URL, without user, password and options."""
-    return urlsplit(url).netloc.rpartition("@")[2] or "?"
+    # By hand: a password may hold what ends a host for urlsplit.
+    authority = url.partition("://")[2].partition("/")[0]
+    return authority.rpartition("@")[2].partition("?")[0] or "?"
 
 
 def _connect(settings: Settings) -> "MongoClient[Document]":

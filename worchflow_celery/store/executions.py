@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import DESCENDING, ReturnDocument
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from worchflow_celery.errors import ExecutionNotFound, InvalidOption, InvalidTransition
 from worchflow_celery.models import Execution, ExecutionStatus, Page
@@ -26,6 +26,8 @@ from worchflow_celery.store.records import (
 #: Seconds after a publish until the message counts as lost.
 PUBLISHED_FOR = 5.0
 
+_DUPLICATE = 11000
+
 
 class Executions:
     """The ``executions`` collection; each method is one atomic read or write."""
@@ -35,37 +37,32 @@ class Executions:
 
     def insert(self, new: NewExecution) -> bool:
         """Store an execution as ``queued``; ``False`` when its id is taken."""
-        now = self._database.now()
-        document: Document = {
-            "_id": new.id,
-            "flow": new.flow,
-            "data": new.data,
-            "data_hash": new.data_hash,
-            "status": ExecutionStatus.QUEUED.value,
-            "attempt": 0,
-            "epoch": 0,
-            "beat": 0,
-            "crashes": 0,
-            "queue": new.queue,
-            "trigger": dict(new.trigger),
-            "created_at": now,
-            "updated_at": now,
-            "due_at": new.not_before or now + timedelta(seconds=PUBLISHED_FOR),
-            "publishes": 0 if new.not_before else 1,
-        }
-        document |= _present(
-            search=dict(new.search),
-            priority=new.priority,
-            not_before=new.not_before,
-            canvas=new.canvas,
-            message=new.message,
-        )
         with translated(self._database.settings):
             try:
-                self._collection.insert_one(document)
+                self._collection.insert_one(self._document(new))
             except DuplicateKeyError:
                 return False
         return True
+
+    def insert_many(self, many: Sequence[NewExecution]) -> set[str]:
+        """Store executions in one write; return the ids of those that were not there yet."""
+        ids = [new.id for new in many]
+        with translated(self._database.settings):
+            try:
+                self._collection.insert_many(map(self._document, many), ordered=False)
+            except BulkWriteError as error:
+                faults = error.details["writeErrors"]
+                if any(fault.get("code") != _DUPLICATE for fault in faults):
+                    raise
+                taken = {ids[fault["index"]] for fault in faults}
+                return set(ids) - taken
+        return set(ids)
+
+    def unfinished(self, execution_ids: Sequence[str]) -> set[str]:
+        """Which of these executions have not ended."""
+        query = {"_id": {"$in": list(execution_ids)}, "due_at": {"$exists": True}}
+        with translated(self._database.settings):
+            return {document["_id"] for document in self._collection.find(query, {"_id": 1})}
 
     def identity(self, execution_id: str) -> tuple[str, str] | None:
         """The flow and the fingerprint of the data of an execution."""
@@ -153,6 +150,35 @@ class Executions:
     @property
     def _collection(self) -> "Collection[Document]":
         return self._database.collection("executions")
+
+    def _document(self, new: NewExecution) -> Document:
+        now = self._database.now()
+        document: Document = {
+            "_id": new.id,
+            "flow": new.flow,
+            "data": new.data,
+            "data_hash": new.data_hash,
+            "status": ExecutionStatus.QUEUED.value,
+            "attempt": 0,
+            "epoch": 0,
+            "beat": 0,
+            "crashes": 0,
+            "queue": new.queue,
+            "trigger": dict(new.trigger),
+            "created_at": now,
+            "updated_at": now,
+            "due_at": new.not_before or now + timedelta(seconds=PUBLISHED_FOR),
+            "publishes": 0 if new.not_before else 1,
+        }
+        document |= _present(
+            search=dict(new.search),
+            priority=new.priority,
+            not_before=new.not_before,
+            canvas=new.canvas,
+            message=new.message,
+            scheduled_for=new.scheduled_for,
+        )
+        return document
 
     def _find_one(
         self, execution_id: str, projection: Mapping[str, Any] | None = None

@@ -27,6 +27,8 @@ class NewExecution:
     trigger: Mapping[str, str | None]
     priority: int | None = None
     search: Mapping[str, Any] = field(default_factory=dict)
+    #: The window of its schedule.
+    scheduled_for: datetime | None = None
     #: Not to start before; ``None``: at once.
     not_before: datetime | None = None
     #: What Celery is to go on with afterwards, as JSON.
