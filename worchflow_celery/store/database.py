@@ -82,6 +82,7 @@ class Database:
         self._lock = threading.Lock()
         self._client: MongoClient[Document] | None = None
         self._indexed: set[str] = set()
+        self._collections: dict[str, Collection[Document]] = {}
         #: How far MongoDB's clock is ahead of ours, measured on the first use.
         self._offset = timedelta()
 
@@ -92,9 +93,12 @@ class Database:
 
     def collection(self, name: str) -> Collection[Document]:
         """One of our collections; with a prefix that is not the default, its name begins so."""
-        client = self._ready()
-        database = client.get_default_database("worchflow")
-        return database[self._named(name)]
+        self._ready()
+        found = self._collections.get(name)
+        if found is None:
+            database = self._ready().get_default_database("worchflow")
+            found = self._collections[name] = database[self._named(name)]
+        return found
 
     def ensure_search(self, fields: tuple[str, ...]) -> None:
         """Make the indexes of a flow's ``search`` fields, once in this process."""
@@ -123,6 +127,7 @@ class Database:
         """Close the connections; the next use opens new ones."""
         with self._lock:
             client, self._client = self._client, None
+            self._collections = {}
         if client is not None:
             client.close()
 

@@ -1,6 +1,6 @@
 """Checkpoints: one insert each, never changed, the first writer wins."""
 
-from dataclasses import asdict
+from dataclasses import fields
 
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
@@ -16,6 +16,8 @@ from worchflow_celery.store.records import (
 
 #: An execution's id holds no space and a step's name no tab, so that these never meet.
 _KEY, _RUN, _KEY_END = " ", "\t", "!"
+
+_FIELDS = tuple(field.name for field in fields(Checkpoint))
 
 #: So many fit into one answer of the server, unless they are large.
 _BATCH = 100_000
@@ -37,10 +39,11 @@ class Steps:
         When somebody, or an earlier try of this very call, has recorded that run already:
         what is recorded.
         """
-        document = {
-            name: value for name, value in asdict(checkpoint).items() if value not in (None, False)
-        }
-        document["_id"] = _id_of(execution_id, checkpoint)
+        document: Document = {"_id": _id_of(execution_id, checkpoint)}
+        for name in _FIELDS:
+            value = getattr(checkpoint, name)
+            if value is not None and value is not False:
+                document[name] = value
         with translated(self._database.settings):
             while True:
                 try:
