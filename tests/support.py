@@ -8,14 +8,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, NoReturn, TypeVar
 
 import pymongo
 import redis
 from celery import Celery
+from celery.utils.imports import symbol_by_name
+from celery.worker.request import Request
+from kombu import Exchange, Queue
 
-from worchflow_celery import Worchflow
+from worchflow_celery import Worchflow, dispatch
+from worchflow_celery.clock import utcnow
+from worchflow_celery.errors import LeaseLost
+from worchflow_celery.recovery import Sweeper
+from worchflow_celery.runtime import host
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
@@ -59,12 +69,13 @@ class Bench:
         given = {"database_url": self.database_url, "prefix": self.prefix, **settings}
         return Worchflow(app, **given)
 
+    @cached_property
+    def client(self) -> "pymongo.MongoClient[dict[str, Any]]":
+        return pymongo.MongoClient(self.database_url, tz_aware=True)
+
     @property
     def database(self) -> "pymongo.database.Database[dict[str, Any]]":
-        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
-            self.database_url, tz_aware=True
-        )
-        return client.get_default_database()
+        return self.client.get_default_database()
 
     def collection(self, name: str) -> "pymongo.collection.Collection[dict[str, Any]]":
         """One of the test's collections, seen without the library."""
@@ -81,11 +92,11 @@ class Bench:
 
     def clean(self) -> None:
         """Remove what the test left."""
-        with pymongo.MongoClient(self.database_url) as client:
-            database = client.get_default_database()
-            for name in database.list_collection_names():
+        with self.client:
+            for name in self.database.list_collection_names():
                 if name.startswith(f"{self.prefix}_"):
-                    database.drop_collection(name)
+                    self.database.drop_collection(name)
+        del self.client  # closed; the next use opens another one
         with self.broker() as broker:
             broker.delete(self.prefix, f"{self.prefix}.worchflow")
 
@@ -186,3 +197,55 @@ def workers(
     finally:
         for worker in started:
             worker.end()
+
+
+def take(app: Celery, *queues: str) -> Request | None:
+    """Take one message off the app's queues, or those given, as a worker does; ``None``: empty."""
+    app.set_current()
+    names = queues or (f"{app.main}.worchflow", app.main)
+    with app.connection_for_read() as connection:
+        for name in names:
+            queue = Queue(name, Exchange(""), routing_key=name, channel=connection)
+            message = queue.get(no_ack=True)
+            if message is not None:
+                task = app.tasks[message.headers["task"]]
+                return symbol_by_name(task.Request)(message, app=app, task=task)
+    return None
+
+
+def deliver(app: Celery, *queues: str, most: int = 100) -> list[str]:
+    """Run what waits in the queues, and what follows of it, in this thread; the tasks' ids."""
+    ran: list[str] = []
+    while len(ran) < most and (request := take(app, *queues)) is not None:
+        eta = request.eta
+        eventually(lambda eta=eta: eta is None or eta <= utcnow(), what="the message's ETA")
+        request.execute()
+        ran.append(request.id)
+    return ran
+
+
+def die() -> NoReturn:
+    """End an attempt as SIGKILL would: from here on it writes nothing more."""
+    raise LeaseLost("killed by a test")
+
+
+def revive(worchflow: Worchflow, execution_id: str) -> None:
+    """Put an execution whose attempt died back in line, as the dispatcher of its worker does."""
+    sweep = worchflow.runtime.store.sweep
+    due = sweep.release_orphan(execution_id, host(), os.getppid(), living=[])
+    assert due is not None, f"{execution_id} has an owner that lives"
+    dispatch.republish(worchflow.runtime, due)
+
+
+def bring_forward(bench: Bench, execution_id: str) -> None:
+    """Turn the clock for one execution: what it waits for has come."""
+    moment = utcnow() - timedelta(seconds=5)
+    change = {"$set": {"due_at": moment}, "$unset": {"not_before": ""}}
+    bench.collection("executions").update_one({"_id": execution_id}, change)
+
+
+def dispatcher(worchflow: Worchflow, *children: int) -> Sweeper:
+    """The dispatcher of a worker that has an app and pool processes, and runs nothing."""
+    processes = [SimpleNamespace(pid=pid) for pid in children]
+    pool = SimpleNamespace(_pool=SimpleNamespace(_pool=processes)) if children else None
+    return Sweeper(worchflow.runtime, SimpleNamespace(app=worchflow.app, pool=pool))

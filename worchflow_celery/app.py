@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar, overload
 
 from celery import Celery
+from celery.utils.threads import LocalStack
 
 from worchflow_celery import cron as rules
 from worchflow_celery import dispatch, options
@@ -20,6 +21,7 @@ from worchflow_celery.runtime import Runtime
 from worchflow_celery.settings import Settings
 from worchflow_celery.store.executions import filters_of
 from worchflow_celery.store.schedules import Cursor
+from worchflow_celery.windows import LONGEST_FLOW_ID, line_of
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -301,10 +303,11 @@ class Worchflow:
         )
 
     def _pause(self, flow: str, paused: bool) -> None:
-        own = self._scheduled_flow(flow).options
+        definition = self._scheduled_flow(flow)
         schedules = self.runtime.store.schedules
         if not schedules.pause(flow, paused):  # no scheduler has seen it yet
-            schedules.begin(flow, str(own.cron), own.timezone, paused=paused)
+            schedules.begin([line_of(definition)])
+            schedules.pause(flow, paused)
 
     def _automatic_id(self, function: Callable[..., Any]) -> str:
         name = getattr(function, "__name__", type(function).__name__)
@@ -330,6 +333,7 @@ class Worchflow:
             "__module__": function.__module__,
             "__doc__": function.__doc__,
             "__wrapped__": staticmethod(function),
+            "request_stack": LocalStack(),  # for a direct call before the app is finalized
         }
         flow: Flow[Any, Any] = type(getattr(function, "__name__", "flow"), (Flow,), attributes)()
         # Not app.register_task(): it would finalize the app, and so read a configuration that
@@ -345,6 +349,11 @@ class Worchflow:
 def _check_schedule(flow_id: str, checked: options.FlowOptions) -> None:
     if checked.cron is None:
         return
+    if len(flow_id) > LONGEST_FLOW_ID:
+        raise InvalidOption(
+            f"flow {flow_id!r}: it has a cron, so its id must not be longer than "
+            f"{LONGEST_FLOW_ID} characters: the ids of its executions hold the window as well"
+        )
     try:
         rules.check(checked.cron, checked.timezone)
     except ValueError as error:

@@ -59,6 +59,8 @@ _FOLLOW_UP = 10.0
 _AGAIN = 0.2
 #: What billiard makes of SIGTERM in a pool process: exit code 256 - 15, negated.
 _TERMINATED = -241
+#: Seconds in which a signal to all processes of a worker has reached its main one, too.
+_HEARD = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +246,9 @@ def _encoded(runtime: Runtime, definition: Definition, result: Any) -> str:
         return codec.encode(result, annotation=definition.returns, limit=limit)
     except codec.OversizedValue as error:
         raise PayloadTooLarge(
-            f"flow {definition.id!r} returned {error.size} bytes; the limit is {error.limit} "
-            "(worchflow_max_payload_bytes): store it elsewhere and return a reference"
+            f"flow {definition.id!r} returned at least {error.size} bytes; the limit is "
+            f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and return "
+            "a reference"
         ) from None
     except codec.UnencodableValue as error:
         raise UnserializableResult(
@@ -270,6 +273,10 @@ def _outcome_of(
     outcome = _interrupted(error)
     if outcome is not None:
         return outcome
+    if _is_terminated(error):
+        time.sleep(_HEARD)
+        if not runtime.shutdown.begun:
+            return Lost(error)  # a hard time limit: its worker sees the process end, and counts it
     if _is_from_outside(error, runtime.shutdown.phase):
         return HandedOver(error)
     now = runtime.store.database.now()
@@ -280,8 +287,11 @@ def _is_from_outside(error: BaseException, phase: Phase) -> bool:
     """Whether the end of a worker or of its process was raised into the handler."""
     if isinstance(error, Exception):
         return phase is Phase.COLD
-    terminated = isinstance(error, SystemExit) and error.code == _TERMINATED
-    return terminated or phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
+    return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
+
+
+def _is_terminated(error: BaseException) -> bool:
+    return isinstance(error, SystemExit) and error.code == _TERMINATED
 
 
 def _settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:
@@ -340,7 +350,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     match outcome:
         case Lost():
             logger.warning(
-                "Execution %s went on elsewhere", claim.id, extra={"execution": claim.id}
+                "Execution %s goes on elsewhere", claim.id, extra={"execution": claim.id}
             )
             return
         case Completed(result):

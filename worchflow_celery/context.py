@@ -150,15 +150,16 @@ class Step(_Context):
         self, call: Callable[[], T], attempt: int, key: str, name: str, timeout: float | None
     ) -> T:
         token = _running.set(_Running(self._journal, key, attempt))
+        limit = self._deadline
         try:
-            if self._deadline is None:
+            if limit is None:
                 return self._timed(call, timeout, name)
-            self._deadline.arm()
-            try:
-                return self._timed(call, timeout, name)
-            finally:
-                self._deadline.disarm()
+            # Around the call alone: struck in what makes the step's own limit, the attempt's
+            # limit would leave a lock behind.
+            return self._timed(lambda: limit.within(call), timeout, name)
         finally:
+            if limit is not None:
+                limit.disarm()  # the step's limit may have struck before the call's own
             _running.reset(token)
 
     def _pause(self, delay: float) -> None:

@@ -60,6 +60,14 @@ class Deadline:
         """The error with its text."""
         return self._error(self._message)
 
+    def within(self, function: Callable[[], T]) -> T:
+        """Call a piece of user code out of a suspended section."""
+        try:
+            self.arm()
+            return function()
+        finally:
+            self.disarm()
+
     @contextmanager
     def suspended(self) -> Iterator[None]:
         """Run a piece of this library inside user code."""

@@ -2,8 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, get_args, get_origin
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
@@ -14,6 +16,15 @@ from worchflow_celery.models import Event
 from worchflow_celery.options import FlowOptions, searchable, shown
 
 _ANYTHING: TypeAdapter[Any] = TypeAdapter(Any)
+_Mode = Literal["python", "json"]
+#: How data may be brought into a form that can be stored, best first: as what it is, by alias or
+#: by name; else as pydantic writes it, for paths, URLs and the like.
+_DUMPS: list[tuple[_Mode, bool]] = [
+    ("python", True),
+    ("python", False),
+    ("json", True),
+    ("json", False),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +55,8 @@ class Definition:
         self._names = dict(names or {})
         self._adapter: TypeAdapter[Any] | None = None
         self._resolved = False
-        self._returns: Any = inspect.Signature.empty
-        self._resolve()
+        self._returns: Any = None
+        self._resolve(needed=False)
 
     def data(self, text: str) -> Any:
         """The data of a stored execution, as the handler gets it.
@@ -56,7 +67,7 @@ class Definition:
             value = _decoded(text)
         except codec.UndecodableValue as error:
             raise InvalidEventData(f"the stored data for flow {self.id!r}: {error}") from error
-        return self._validate(value)
+        return self._validate_stored(value)
 
     def encode(self, data: object, limit: int) -> EncodedData:
         """Validate data and bring it into the form in which it is stored and compared."""
@@ -65,23 +76,25 @@ class Definition:
         if self._adapter is None:
             encoded = encode_plain(self.id, value, limit)
             return replace(encoded, search=self._search(value))
-        for by_alias in (True, False):
-            plain = self._adapter.dump_python(
-                value, by_alias=by_alias, round_trip=True, warnings=False
-            )
-            text = _encode(self.id, plain, limit)
-            if self._fits(text):
+        refusal = None
+        for mode, by_alias in _DUMPS:
+            try:
+                text = _encode(self.id, self._dumped(value, mode, by_alias), limit)
+            except InvalidEventData as error:
+                refusal = refusal or error
+                continue
+            if self._survives(value, text, mode):
                 return EncodedData(text, codec.fingerprint(text), self._search(value))
-        raise InvalidEventData(
+        raise refusal or InvalidEventData(
             f"data for flow {self.id!r} cannot be stored: what {type(value).__name__} is dumped to "
-            "does not validate again; make its validators accept their own output"
+            "does not validate to the same again; make its validators accept their own output"
         )
 
     @property
     def returns(self) -> Any:
         """The annotation of the result, or ``None``."""
-        self._resolve()
-        return None if self._returns is inspect.Signature.empty else self._returns
+        self._resolve(needed=False)
+        return self._returns
 
     def _validate(self, value: object) -> Any:
         self._resolve()
@@ -92,12 +105,32 @@ class Definition:
         except ValidationError as error:
             raise InvalidEventData(f"data for flow {self.id!r}: {_reasons(error)}") from None
 
-    def _fits(self, text: str) -> bool:
+    def _validate_stored(self, value: object) -> Any:
+        """By alias, as data comes from outside; else by name, as some models are dumped."""
         try:
-            self._validate(_decoded(text))
+            return self._validate(value)
+        except InvalidEventData:
+            try:
+                assert self._adapter is not None
+                return self._adapter.validate_python(value, by_alias=False, by_name=True)
+            except ValidationError:
+                pass
+            raise
+
+    def _dumped(self, value: object, mode: _Mode, by_alias: bool) -> object:
+        assert self._adapter is not None
+        how = {"mode": mode, "by_alias": by_alias, "round_trip": True}
+        return _dump(self.id, self._adapter, value, how)
+
+    def _survives(self, value: object, text: str, mode: _Mode) -> bool:
+        """Whether the worker will read what was sent."""
+        try:
+            again = self._validate_stored(_decoded(text))
         except InvalidEventData:
             return False
-        return True
+        if again == value or mode == "json":  # as JSON a secret is nothing but asterisks
+            return bool(again == value)
+        return bool(self._dumped(again, mode, True) == self._dumped(value, mode, True))
 
     def _search(self, value: object) -> dict[str, Any]:
         found = {}
@@ -107,16 +140,22 @@ class Definition:
                 found[name] = searchable(held)
         return found
 
-    def _resolve(self) -> None:
+    def _resolve(self, *, needed: bool = True) -> None:
         """Understand the annotations: at once where possible, else when they are needed."""
         if self._resolved:
             return
         try:
-            annotations = _annotations(self.function, self._names)
-            self._adapter = _adapter(self.id, annotations.get("event"))
-        except (NameError, PydanticUndefinedAnnotation):
-            return  # a class that is defined further down
-        self._returns = annotations.get("return", inspect.Signature.empty)
+            event = _annotation(self.function, "event", self._names)
+            self._adapter = _adapter(self.id, event)
+        except NameError as error:
+            if not needed:
+                return  # a class that is defined further down
+            raise TypeError(
+                f"flow {self.id!r}: the annotation of `event` cannot be evaluated ({error}): "
+                "define or import its names where the flow is, not for type checkers only"
+            ) from error
+        with suppress(NameError):  # it helps to decode; imported for type checkers it does not
+            self._returns = _annotation(self.function, "return", self._names)
         self._resolved = True
         self._names = {}
 
@@ -131,9 +170,16 @@ def _decoded(text: str) -> Any:
 
 def encode_plain(flow_id: str, data: object, limit: int) -> EncodedData:
     """Data for a flow that nothing is known of: models and dataclasses as mappings."""
-    plain = _ANYTHING.dump_python(data, warnings=False)
-    text = _encode(flow_id, plain, limit)
+    text = _encode(flow_id, _dump(flow_id, _ANYTHING, data, {}), limit)
     return EncodedData(text, codec.fingerprint(text), {})
+
+
+def _dump(flow_id: str, adapter: TypeAdapter[Any], value: object, how: Mapping[str, Any]) -> object:
+    try:
+        return adapter.dump_python(value, warnings=False, **how)
+    except (ValueError, RecursionError) as error:  # endless nesting, or a serializer of the user's
+        reason = shown(str(error), 200)[1:-1]
+        raise InvalidEventData(f"data for flow {flow_id!r}: {reason}") from None
 
 
 def _encode(flow_id: str, plain: object, limit: int) -> str:
@@ -141,8 +187,8 @@ def _encode(flow_id: str, plain: object, limit: int) -> str:
         return codec.encode(plain, limit=limit)
     except codec.OversizedValue as error:
         raise PayloadTooLarge(
-            f"data for flow {flow_id!r} has {error.size} bytes; the limit is {error.limit} "
-            "(worchflow_max_payload_bytes): store it elsewhere and send a reference"
+            f"data for flow {flow_id!r} has at least {error.size} bytes; the limit is "
+            f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and send a reference"
         ) from None
     except codec.UnencodableValue as error:
         raise InvalidEventData(f"data for flow {flow_id!r}: {error}") from None
@@ -162,7 +208,7 @@ def _reasons(error: ValidationError) -> str:
 def _check_signature(flow_id: str, function: object) -> bool:
     """Whether the handler takes ``step``; raises ``TypeError`` when it cannot be called."""
     where = f"flow {flow_id!r}"
-    if not callable(function):
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
         raise TypeError(f"{where}: {shown(function)} is not a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise TypeError(f"{where}: the handler must not be a generator; return the result")
@@ -177,16 +223,21 @@ def _check_signature(flow_id: str, function: object) -> bool:
     return "step" in parameters
 
 
-def _annotations(function: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    raw = getattr(function, "__annotations__", {})
+def _annotation(function: Callable[..., Any], name: str, names: Mapping[str, Any]) -> Any:
+    """One annotation, with the names in it looked up; by itself, since others may not be found."""
+    given = getattr(function, "__annotations__", {})
+    if name not in given:
+        return None
     known = {**getattr(inspect.unwrap(function), "__globals__", {}), **names}
-    return {
-        name: eval(value, known) if isinstance(value, str) else value for name, value in raw.items()
-    }
+    alone = SimpleNamespace(__annotations__={name: given[name]})
+    hints: dict[str, Any] = get_type_hints(alone, known, include_extras=True)
+    return hints[name]
 
 
 def _adapter(flow_id: str, annotation: Any) -> TypeAdapter[Any] | None:
     """What validates the data, or ``None`` when the event says nothing of it."""
+    while get_origin(annotation) is Annotated or hasattr(annotation, "__value__"):
+        annotation = getattr(annotation, "__value__", None) or get_args(annotation)[0]
     if get_origin(annotation) is not Event:
         return None
     (data_type,) = get_args(annotation)

@@ -58,16 +58,25 @@ def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[s
     return new.id, True
 
 
-def send_many(runtime: Runtime, requests: Sequence[Request]) -> None:
-    """Start executions with ids of their own in one write; those that exist are left alone."""
+def send_many(runtime: Runtime, requests: Sequence[Request]) -> set[str]:
+    """Start executions with ids of their own in one write; return the ids of those started.
+
+    Those that exist are left alone.
+    """
     if not requests:
-        return
+        return set()
     many = [_new_execution(request) for request in requests]
     fresh = runtime.store.executions.insert_many(many)
+    unpublished = []
     for new in many:
         if new.id in fresh:
             _tell_queued(runtime, new.id, new.flow)
-            _publish_new(runtime, new)  # lost here? the dispatcher publishes it
+            if not _publish_new(runtime, new):
+                unpublished.append(new.id)
+    if unpublished:
+        with suppress(StoreUnavailable):  # they are stored, and due in a few seconds all the same
+            runtime.store.executions.publish_failed(*unpublished)
+    return fresh
 
 
 def republish(runtime: Runtime, due: Due) -> bool:

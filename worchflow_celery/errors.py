@@ -126,8 +126,15 @@ class RetryAfter(WorchflowError):
     """
 
     def __init__(self, when: float | timedelta | datetime, *args: object) -> None:
+        if isinstance(when, bool) or not isinstance(when, int | float | timedelta | datetime):
+            raise InvalidOption(
+                f"RetryAfter is given a {type(when).__name__}: it needs seconds, a timedelta or "
+                "a timezone-aware datetime"
+            )
         if isinstance(when, datetime) and when.tzinfo is None:
-            raise ValueError("RetryAfter needs a timezone-aware datetime: add tzinfo=timezone.utc")
+            raise InvalidOption(
+                "RetryAfter needs a timezone-aware datetime: add tzinfo=timezone.utc"
+            )
         super().__init__(when, *args)
         self.when = when
 

@@ -30,6 +30,7 @@ from worchflow_celery.outcome import (
     Completed,
     Failed,
     HandedOver,
+    Lost,
     Retried,
     Waiting,
 )
@@ -114,12 +115,14 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
         link_error: Any = None,
         shadow: str | None = None,
         **given: Any,
-    ) -> AsyncResult[Any]:
+    ) -> "AsyncResult[Any]":
         """As of any task: ``args`` holds the event's data, the task id is the execution's."""
         if given.get("retries"):
             return self._publish_retry(str(task_id), given)
+        self.app  # noqa: B018 - binds it: from here on it has the defaults of Celery's settings
         given |= {"link": link, "link_error": link_error, "shadow": shadow}
         given.setdefault("ignore_result", self.ignore_result)
+        given.setdefault("expires", self.expires)
         if task_id is not None:
             options.check_id(task_id, "task_id")
         request = self._asked(
@@ -156,7 +159,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
         canvas = _canvas_of({**given, "link": link, "link_error": link_error})
         request = self._asked(data, id=task_id, canvas=canvas)
         execution_id, _ = dispatch.send(self.runtime, request, publish=False)
-        return self._apply(execution_id)
+        return self._apply(execution_id, throw=given.get("throw"))
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """What a worker calls; called directly, the handler as a plain function."""
@@ -226,10 +229,10 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
             self._apply(execution_id)
         return execution_id
 
-    def _apply(self, execution_id: str) -> Any:
-        return super().apply((), {}, task_id=execution_id)
+    def _apply(self, execution_id: str, *, throw: bool | None = None) -> Any:
+        return super().apply((), {}, task_id=execution_id, throw=throw)
 
-    def _result(self, execution_id: str, given: Mapping[str, Any]) -> AsyncResult[Any]:
+    def _result(self, execution_id: str, given: Mapping[str, Any]) -> "AsyncResult[Any]":
         result = self.AsyncResult(execution_id)
         result.ignored = bool(given.get("ignore_result"))
         parent = self.app.current_worker_task
@@ -237,7 +240,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
             parent.add_trail(result)
         return result
 
-    def _publish_retry(self, execution_id: str, given: Mapping[str, Any]) -> AsyncResult[Any]:
+    def _publish_retry(self, execution_id: str, given: Mapping[str, Any]) -> "AsyncResult[Any]":
         due: Due = self._request.worchflow_due
         countdown, retries = given.get("countdown") or 0.0, given["retries"]
         if not dispatch.publish_retry(self.runtime, due, countdown=countdown, retries=retries):
@@ -307,6 +310,8 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
                 dispatch.republish(self.runtime, _due(claim))
                 if cause is not None and not isinstance(cause, Exception):
                     raise cause
+            case Lost(cause) if cause is not None:
+                raise cause
         raise Ignore
 
     def _retry(self, claim: Claim, error: BaseException, delay: float) -> Any:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from worchflow_celery import codec, dispatch
@@ -48,15 +49,14 @@ class ExecutionHandle(Generic[Out]):
         status, _, _ = self._runtime.store.executions.raw_result(self.id)
         return ExecutionStatus(status)
 
-    def result(self, timeout: float | None = None) -> Out:
+    def result(self, timeout: float | timedelta | None = None) -> Out:
         """Wait for the end, ``timeout`` seconds at most (``None``: as long as it takes).
 
         Returns what the flow returned. Raises ``ExecutionFailed`` with the stored error for a
         failed or cancelled execution, and ``TimeoutError``.
         """
-        limit = (
-            None if timeout is None else elapsed() + positive_seconds(timeout or 0.001, "timeout")
-        )
+        patience = None if timeout is None else positive_seconds(timeout or 0.001, "timeout")
+        limit = None if patience is None else elapsed() + patience
         pause = _FIRST_LOOK
         while True:
             status, result, error = self._runtime.store.executions.raw_result(self.id)
@@ -64,7 +64,7 @@ class ExecutionHandle(Generic[Out]):
                 return self._outcome(status, result, error)
             left = pause if limit is None else min(pause, limit - elapsed())
             if left <= 0:
-                raise TimeoutError(f"execution {self.id!r} is {status} after {timeout:g} s")
+                raise TimeoutError(f"execution {self.id!r} is {status} after {patience:g} s")
             time.sleep(left)
             pause = min(pause * 1.5, _LONGEST_LOOK)
 

@@ -184,8 +184,9 @@ class Journal:
             raise self._refused(
                 run,
                 PayloadTooLarge(
-                    f"step {run.name!r} returned {error.size} bytes; the limit is {error.limit} "
-                    "(worchflow_max_payload_bytes): store it elsewhere and return a reference"
+                    f"step {run.name!r} returned at least {error.size} bytes; the limit is "
+                    f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and return "
+                    "a reference"
                 ),
             ) from None
         except codec.UnencodableValue as error:

@@ -12,7 +12,8 @@ Duration = float | timedelta
 
 _ID = re.compile(r"[A-Za-z0-9._:@/-]{1,200}")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-_TEN_YEARS = 10 * 366 * 86400.0
+#: The longest duration, in seconds.
+TEN_YEARS = 10 * 366 * 86400.0
 _RESERVED_PREFIX = "cron:"
 
 
@@ -92,7 +93,7 @@ def seconds(value: object, what: str, *, least: float = 0.0) -> float:
     if isinstance(value, timedelta):
         value = value.total_seconds()
     good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not least <= value <= _TEN_YEARS:  # type: ignore[operator]
+    if not good or not least <= value <= TEN_YEARS:  # type: ignore[operator]
         raise InvalidOption(
             f"{what} is {shown(value)}: it must be seconds (a number or a timedelta) "
             f"from {least:g} to ten years"

@@ -16,7 +16,7 @@ from worchflow_celery.errors import (
     UnserializableResult,
     WorkerLost,
 )
-from worchflow_celery.options import FlowOptions
+from worchflow_celery.options import TEN_YEARS, FlowOptions
 
 #: Bytes that are kept of an error's message, and of its traceback.
 TEXT_LIMIT = 8192
@@ -74,7 +74,12 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The lease is over: whatever the handler did, it is not for us to record."""
+    """The lease is over: whatever the handler did, it is not for us to record.
+
+    ``cause`` is what was raised into the code because its process is ended by force.
+    """
+
+    cause: BaseException | None = None
 
 
 Outcome = Completed | Retried | Failed | Waiting | HandedOver | Cancelled | Lost
@@ -110,12 +115,12 @@ def retry_delay(
 
 
 def seconds_until(when: float | timedelta | datetime, now: datetime) -> float:
-    """Seconds from ``now`` until a moment, or a duration's own; never less than 0."""
+    """Seconds from ``now`` until a moment, or a duration's own; from 0 to ten years."""
     if isinstance(when, datetime):
         when = when - now
     if isinstance(when, timedelta):
         when = when.total_seconds()
-    return max(0.0, float(when))
+    return max(0.0, float(min(when, TEN_YEARS)))
 
 
 def over_crash_budget(crashed: tuple[int, ...], last_checkpoint: int, retries: int) -> bool:
@@ -135,7 +140,7 @@ def describe(error: BaseException) -> dict[str, str]:
         message = "(its text could not be made)"
     frames = traceback.format_exception(type(error), error, _users_frames(error), limit=-20)
     return {
-        "type": type(error).__name__,
+        "type": cut(type(error).__name__),
         "message": cut(message),
         "traceback": cut("".join(frames), keep_end=True),
     }

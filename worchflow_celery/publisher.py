@@ -108,17 +108,8 @@ class Publisher:
         while self._idle:
             _discard(self._idle.pop())
 
-    def _release(self, producer: Producer) -> None:
-        self._failed_at = None
-        self._idle.append(producer)
-
-    def _acquire(self) -> Producer:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._app.amqp.Producer(self._connect(), auto_declare=False)
-
-    def _connect(self) -> Connection:
+    def connect(self) -> Connection:
+        """A new connection, not made yet, that waits for nothing for long."""
         options = {
             "socket_timeout": self._timeout,
             "socket_connect_timeout": self._timeout,
@@ -129,6 +120,16 @@ class Publisher:
         return self._app.connection_for_write(
             transport_options=options, connect_timeout=self._timeout
         )
+
+    def _release(self, producer: Producer) -> None:
+        self._failed_at = None
+        self._idle.append(producer)
+
+    def _acquire(self) -> Producer:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._app.amqp.Producer(self.connect(), auto_declare=False)
 
     def _send(self, producer: Producer, message: Message) -> None:
         amqp = self._app.amqp

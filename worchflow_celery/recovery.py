@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import threading
-from collections.abc import Iterable
 from typing import Any
 
 from billiard.exceptions import WorkerLostError
@@ -114,8 +113,9 @@ class Sweeper:
         """Put back in line what is due; return the seconds until the next look."""
         scope = self._scope()
         sweep = self._runtime.store.sweep
-        ready = list(self._released_orphans(scope))
+        self._release_orphans(scope)
         found = sweep.look(scope, ahead=_SWEEP)
+        ready = [due for due in found.due if not self._waits_for_its_turn(due)] + found.overdue
         if found.silent:
             sweep.suspect(found.silent)
         for execution_id in found.abandoned:
@@ -127,7 +127,6 @@ class Sweeper:
                     extra={"execution": due.id},
                 )
                 ready.append(due)
-        ready += [due for due in found.due if not self._waits_for_its_turn(due)]
         self._publish(ready)
         self._look_rarely(scope)
         # As many as one look brings: there are more.
@@ -181,21 +180,23 @@ class Sweeper:
             dispatch.republish(self._runtime, due)
         store.sweep.purge()
 
-    def _released_orphans(self, scope: Scope) -> Iterable[Due]:
-        """Executions of pool processes that died since the last look."""
+    def _release_orphans(self, scope: Scope) -> None:
+        """Put back in line what pool processes had that died since the last look."""
         living = self._living_children()
         if living is None or living == self._children:
             return
         sweep, parent = self._runtime.store.sweep, os.getpid()
-        for execution_id in sweep.orphans(host(), parent, living, scope.queues):
-            due = sweep.release_orphan(execution_id, host(), parent, living)
+        orphans = sweep.orphans(host(), parent, living, scope.queues)
+        # Whoever was forked meanwhile may have claimed one of them.
+        spared = living | (self._living_children() or frozenset())
+        for execution_id in orphans:
+            due = sweep.release_orphan(execution_id, host(), parent, spared)
             if due is not None:
                 logger.warning(
                     "Execution %s lost its pool process: it goes on in another one",
                     due.id,
                     extra={"execution": due.id},
                 )
-                yield due
         self._children = living  # only now: a sweep that failed looks again
 
     def _living_children(self) -> frozenset[int] | None:
@@ -203,7 +204,8 @@ class Sweeper:
         children = getattr(getattr(self._worker.pool, "_pool", None), "_pool", None)
         if not isinstance(children, list):
             return None
-        return frozenset(child.pid for child in tuple(children) if not _has_exited(child.pid))
+        pids = [child.pid for child in tuple(children)]  # None: it is being forked
+        return frozenset(pid for pid in pids if pid is not None and not _has_exited(pid))
 
 
 class FlowRequest(Request):

@@ -77,7 +77,7 @@ class Settings(BaseModel):
         renewals and the connecting. Short leases are watched for less, or they would not be
         taken over within ``lease_ttl`` + 3 s.
         """
-        return min(self.lease_ttl / 4 + 5, self.lease_ttl / 2 + 2)
+        return min(self.lease_ttl / 4 + 5, self.lease_ttl / 2 + 1.5)
 
 
 _HARMLESS = {

@@ -1,270 +1,210 @@
-"""When flows with a cron expression are due, and what becomes of their windows.
+"""The schedules of an app, as the leading scheduler keeps them.
 
-A window (flow, scheduled time) becomes an execution whose id is made of both, or a stored
-decision. The execution is inserted first and the schedule's cursor moved after it, so that
-whoever repeats the work after a crash finds it done.
+What becomes of a window is written down first, by whoever is first; then its execution is stored,
+if it is to run; then the schedule's cursor moves over it. Whoever repeats the work after a crash,
+or does it at the same time, finds the decision and keeps to it.
 """
 
-import heapq
 import logging
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 
-from worchflow_celery import cron, dispatch, signals
+from worchflow_celery import dispatch, signals, windows
+from worchflow_celery.clock import EPOCH, elapsed
 from worchflow_celery.definition import Definition, encode_plain
 from worchflow_celery.models import Window
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.schedules import Cursor
+from worchflow_celery.store.schedules import Cursor, Cursors
+from worchflow_celery.windows import Gap, Passed
 
 logger = logging.getLogger(__name__)
 
-#: Windows of one gap that are run or recorded one by one; older ones are only counted.
-MOST_MISSED = 100
-#: Windows of one gap that are counted at all.
-_MOST_COUNTED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to become of one window."""
-
-    window: Window
-    definition: Definition
-
-    @property
-    def runs(self) -> bool:
-        return self.window.execution_id is not None
+#: Flows, and windows, that are seen to in one go: between two of them the leader looks up.
+BATCH = 500
+#: Seconds between two measurements of MongoDB's clock.
+_CLOCK_EVERY = 30.0
+#: After which time a schedule that could not be read is tried again.
+_AGAIN = timedelta(minutes=1)
 
 
 class Timetable:
-    """The schedules of an app, as the leading scheduler keeps them."""
+    """When each flow is due next, and what is done then."""
 
-    def __init__(self, runtime: Runtime, definitions: Sequence[Definition]) -> None:
+    def __init__(self, runtime: Runtime, definitions: Iterable[Definition]) -> None:
         self._runtime = runtime
         self._flows = {one.id: one for one in definitions if one.options.cron is not None}
-        self._heap: list[tuple[datetime, str]] = []
-        #: Windows up to here passed while nobody fired them.
-        self._since = datetime.max
+        self._lines = {flow: windows.line_of(one) for flow, one in self._flows.items()}
+        #: When each flow is to be seen to.
+        self._next: dict[str, datetime] = {}
+        #: Windows up to here passed before the leader's term.
+        self._term = EPOCH
+        self._clock = _Clock()
 
     def open(self) -> None:
         """A term begins: learn how far each schedule has come, and line them up."""
         schedules = self._runtime.store.schedules
         schedules.forget_all_but(list(self._flows))
         known = schedules.cursors()
-        for broken in known.broken:
-            logger.error("Schedule document %s cannot be read: it is set aside", broken)
-        aside = {broken.partition(":")[2] for broken in known.broken}
-        self._since = known.now
-        self._heap = []
-        for flow, definition in self._flows.items():
-            if flow in aside:
-                continue
-            cursor = known.by_flow.get(flow)
-            if cursor is None or not _same(cursor, definition):
-                cursor = self._begin(definition, cursor, known.now)
-            self._line_up(definition, cursor.seen)
+        strange = [flow for flow in self._flows if not self._is_ours(flow, known)]
+        if self._begin(set(strange).difference(known.broken), known):
+            known = schedules.cursors()
+        self._clock.set(known.now)
+        self._term, self._next = known.now, {}
+        for flow in self._flows:
+            self._line_up(flow, known)
 
     def fire_due(self) -> float | None:
-        """See to all windows whose time has come; return the seconds until the next one."""
-        now = self._runtime.store.database.now()
-        due = []
-        while self._heap and self._heap[0][0] <= now:
-            due.append(heapq.heappop(self._heap)[1])
-        if due:
-            try:
-                self._fire(due)
-            except BaseException:
-                for flow in due:  # nothing is lost: looked at again, whatever was written
-                    heapq.heappush(self._heap, (now, flow))
-                raise
-        if not self._heap:
+        """See to the flows whose time has come; return the seconds until the next one."""
+        if self._clock.age > _CLOCK_EVERY:
+            database = self._runtime.store.database
+            database.measure_clock()
+            self._clock.set(database.now())
+        now = self._clock.now()
+        due = [flow for flow, moment in self._next.items() if moment <= now]
+        if due:  # the longest waiting first; what fails is still due the next time
+            self._see_to(sorted(due, key=self._next.__getitem__)[:BATCH])
+        if not self._next:
             return None
-        until = self._heap[0][0] - self._runtime.store.database.now()
+        until = min(self._next.values()) - self._clock.now()
         return max(0.0, until.total_seconds())
 
-    def _begin(self, definition: Definition, before: Cursor | None, now: datetime) -> Cursor:
-        line, zone = str(definition.options.cron), definition.options.timezone
-        paused = before.paused if before else False
-        self._runtime.store.schedules.begin(definition.id, line, zone, paused=paused)
-        signals.schedule_registered.send(
-            self._runtime.sender,
-            flow=definition.id,
-            cron=line,
-            next_run=cron.next_run(line, now, zone),
-        )
-        return Cursor(definition.id, line, zone, seen=now, paused=paused)
+    def _is_ours(self, flow: str, known: Cursors) -> bool:
+        """Whether a cursor is there, and of the expression that our code has."""
+        cursor = known.by_flow.get(flow)
+        return cursor is not None and cursor.line == self._lines[flow]
 
-    def _line_up(self, definition: Definition, after: datetime) -> None:
-        line, zone = str(definition.options.cron), definition.options.timezone
-        heapq.heappush(self._heap, (cron.next_run(line, after, zone), definition.id))
+    def _begin(self, flows: Collection[str], known: Cursors) -> bool:
+        """Store schedules that are new or have changed; whether there are any."""
+        lines = [self._lines[flow] for flow in flows]
+        self._runtime.store.schedules.begin(lines)
+        for line in lines:
+            signals.schedule_registered.send(
+                self._runtime.sender,
+                flow=line.flow,
+                cron=line.cron,
+                next_run=windows.next_window(line, known.now),
+            )
+        return bool(lines)
 
-    def _fire(self, due: Sequence[str]) -> None:
+    def _line_up(self, flow: str, known: Cursors, done: datetime = EPOCH) -> None:
+        cursor = known.by_flow.get(flow)
+        if cursor is None:
+            logger.error("The schedule of flow %s cannot be read: it is set aside", flow)
+            self._next[flow] = known.now + _AGAIN
+            return
+        idle = cursor.paused or not self._is_ours(flow, known)
+        start = known.now if idle else max(cursor.seen, done)
+        self._next[flow] = windows.next_window(self._lines[flow], start)
+
+    def _see_to(self, due: Sequence[str]) -> None:
         """Fresh cursors and MongoDB's own time decide: what another leader did is seen here."""
-        fresh = self._runtime.store.schedules.cursors(due)
-        plans: list[_Plan] = []
+        schedules = self._runtime.store.schedules
+        fresh = schedules.cursors(due)
+        if self._begin(set(due).difference(fresh.by_flow, fresh.broken), fresh):
+            fresh = schedules.cursors(due)
+        self._clock.set(fresh.now)
+        plans: list[Passed] = []
+        seen_to = []
         for flow in due:
-            cursor = fresh.by_flow.get(flow)
-            if cursor is not None and not cursor.paused:
-                plans += self._plan(self._flows[flow], cursor, fresh.now)
-        if plans:
-            self._carry_out(self._without_overlaps(plans))
-        seen = {plan.window.flow: plan.window.scheduled_for for plan in plans}
-        for flow in due:
-            cursor = fresh.by_flow.get(flow)
-            if cursor is None:
-                continue
-            skipped = fresh.now if cursor.paused else cursor.seen
-            self._line_up(self._flows[flow], max(seen.get(flow, skipped), skipped))
+            if self._is_ours(flow, fresh) and not fresh.by_flow[flow].paused:
+                plans.append(self._plan(fresh.by_flow[flow], fresh.now))
+            seen_to.append(flow)
+            if sum(len(plan.windows) for plan in plans) >= BATCH:
+                break
+        done = self._carry_out(plans, fresh)
+        for flow in seen_to:
+            self._line_up(flow, fresh, done.get(flow, EPOCH))
 
-    def _plan(self, definition: Definition, cursor: Cursor, now: datetime) -> list[_Plan]:
-        """The windows of a flow since its cursor: those missed by policy, the others fired."""
-        line, zone = str(definition.options.cron), definition.options.timezone
-        gap_end = min(self._since, now)
-        missed = _gap(line, zone, cursor.seen, gap_end)
-        plans = self._missed(definition, missed, cursor.seen, now) if missed.newest else []
-        begin = max(cursor.seen, gap_end)
-        for scheduled_for in cron.windows(line, begin, now, zone):
-            plans.append(_plan(definition, scheduled_for, now, "fired"))
-        return plans
-
-    def _missed(
-        self, definition: Definition, gap: "_Gap", since: datetime, now: datetime
-    ) -> list[_Plan]:
-        policy = definition.options.missed
-        logger.warning(
-            "Flow %s missed %s%d windows since %s; policy: %s",
-            definition.id,
-            "at least " if gap.count >= _MOST_COUNTED else "",
-            gap.count,
-            since,
-            policy,
+    def _plan(self, cursor: Cursor, now: datetime) -> Passed:
+        return windows.passed(
+            cursor,
+            self._flows[cursor.line.flow].options.missed,
+            now,
+            term=self._term,
+            grace=timedelta(seconds=self._runtime.settings.leader_ttl),
         )
-        why = f"no leader fired it; {gap.count} missed since {since:%Y-%m-%d %H:%M:%S} UTC"
-        if policy == "all" and gap.count > MOST_MISSED:
-            why += f"; only the newest {MOST_MISSED} run"
-        runs = {"all": len(gap.newest), "latest": 1, "skip": 0}[policy]
-        first = len(gap.newest) - runs
-        signals.schedule_missed.send(
-            self._runtime.sender,
-            flow=definition.id,
-            scheduled_for=gap.newest[-1],
-            missed_count=gap.count,
-            triggered_at=now,
-        )
-        return [
-            _plan(definition, moment, now, "missed-ran", why)
-            if number >= first
-            else _plan(definition, moment, now, "missed-skipped", why)
-            for number, moment in enumerate(gap.newest)
-        ]
 
-    def _without_overlaps(self, plans: list[_Plan]) -> list[_Plan]:
-        """Skip windows of flows with ``overlap="skip"`` whose last execution has not ended."""
-        careful = {
-            p.definition.id for p in plans if p.runs and p.definition.options.overlap == "skip"
-        }
+    def _carry_out(self, plans: Sequence[Passed], known: Cursors) -> dict[str, datetime]:
+        """Decide, start, move on, tell; return how far each flow has come."""
+        asked = self._without_overlaps([one for plan in plans for one in plan.windows], known)
+        if not asked:
+            return {}
+        schedules = self._runtime.store.schedules
+        decided = schedules.decide(asked)
+        running = [window for window in decided if window.execution_id is not None]
+        started = dispatch.send_many(self._runtime, [self._request(one) for one in running])
+        schedules.advance(decided)
+        for plan in plans:
+            if plan.gap is not None:
+                self._tell_missed(plan.gap, known.now)
+        self._tell_triggered(one for one in running if one.execution_id in started)
+        return {window.flow: window.scheduled_for for window in decided}
+
+    def _without_overlaps(self, asked: list[Window], known: Cursors) -> list[Window]:
+        running = {window.flow for window in asked if window.execution_id is not None}
+        careful = {flow for flow in running if self._flows[flow].options.overlap == "skip"}
         if not careful:
-            return plans
-        last = self._runtime.store.schedules.last_executions(sorted(careful))
-        running = self._runtime.store.executions.unfinished(list(last.values()))
-        busy = {flow for flow, execution_id in last.items() if execution_id in running}
-        kept = []
-        for plan in plans:
-            flow = plan.definition.id
-            if plan.runs and flow in careful:
-                if flow in busy:
-                    plan = _skipped(plan)
-                busy.add(flow)  # the first of several windows runs, the others overlap it
-            kept.append(plan)
-        return kept
+            return asked
+        last = {flow: known.by_flow[flow].last_execution for flow in careful}
+        unfinished = self._runtime.store.executions.unfinished([e for e in last.values() if e])
+        busy = [flow for flow, execution_id in last.items() if execution_id in unfinished]
+        return windows.without_overlaps(asked, careful, busy)
 
-    def _carry_out(self, plans: list[_Plan]) -> None:
-        requests = [self._request(plan) for plan in plans if plan.runs]
-        dispatch.send_many(self._runtime, requests)
-        self._runtime.store.schedules.record([plan.window for plan in plans])
-        for plan in plans:
-            if plan.runs:
-                signals.schedule_triggered.send(
-                    self._runtime.sender,
-                    flow=plan.window.flow,
-                    execution_id=plan.window.execution_id,
-                    scheduled_for=plan.window.scheduled_for,
-                    is_missed=plan.window.outcome == "missed-ran",
-                )
-
-    def _request(self, plan: _Plan) -> dispatch.Request:
-        own, flow = plan.definition.options, plan.definition.id
+    def _request(self, window: Window) -> dispatch.Request:
+        flow = window.flow
+        own = self._flows[flow].options
         return dispatch.Request(
             flow=flow,
             data=encode_plain(flow, None, self._runtime.settings.max_payload_bytes),
             queue=dispatch.queue_of(self._runtime.app, flow, own.queue),
-            id=plan.window.execution_id,
+            id=window.execution_id,
             priority=own.priority,
-            trigger="missed" if plan.window.outcome == "missed-ran" else "cron",
+            trigger="missed" if window.outcome == windows.MISSED_RAN else "cron",
             ref=own.cron,
-            scheduled_for=plan.window.scheduled_for,
+            scheduled_for=window.scheduled_for,
         )
 
+    def _tell_missed(self, gap: Gap, now: datetime) -> None:
+        policy = self._flows[gap.flow].options.missed
+        logger.warning(
+            "Flow %s missed %s windows since %s; policy: %s",
+            gap.flow,
+            windows.counted(gap),
+            gap.since,
+            policy,
+        )
+        signals.schedule_missed.send(
+            self._runtime.sender,
+            flow=gap.flow,
+            scheduled_for=gap.newest[-1],
+            missed_count=gap.count,
+            triggered_at=now,
+        )
 
-@dataclass(frozen=True, slots=True)
-class _Gap:
-    """Windows that passed without a leader."""
-
-    count: int
-    #: The newest of them, oldest first.
-    newest: list[datetime]
-
-
-def execution_id(flow: str, scheduled_for: datetime) -> str:
-    """The id of a window's execution: it can exist once."""
-    return f"cron:{flow}@{scheduled_for:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _gap(line: str, zone: str, since: datetime, until: datetime) -> _Gap:
-    if since >= until:
-        return _Gap(0, [])
-    newest: deque[datetime] = deque(maxlen=MOST_MISSED)
-    counted = 0
-    for moment in islice(cron.windows(line, since, until, zone), _MOST_COUNTED):
-        newest.append(moment)
-        counted += 1
-    if counted >= _MOST_COUNTED:  # a long gap: walk back from its end instead
-        newest.clear()
-        before = until + timedelta(seconds=1)
-        while len(newest) < MOST_MISSED:
-            before = cron.previous_run(line, before, zone)
-            if before <= until:
-                newest.appendleft(before)
-    return _Gap(counted, list(newest))
+    def _tell_triggered(self, started: Iterable[Window]) -> None:
+        for window in started:
+            signals.schedule_triggered.send(
+                self._runtime.sender,
+                flow=window.flow,
+                execution_id=window.execution_id,
+                scheduled_for=window.scheduled_for,
+                is_missed=window.outcome == windows.MISSED_RAN,
+            )
 
 
-def _plan(
-    definition: Definition, moment: datetime, now: datetime, outcome: str, why: str | None = None
-) -> _Plan:
-    runs = outcome in {"fired", "missed-ran"}
-    window = Window(
-        flow=definition.id,
-        scheduled_for=moment,
-        fired_at=now,
-        outcome=outcome,
-        execution_id=execution_id(definition.id, moment) if runs else None,
-        reason=why,
-    )
-    return _Plan(window, definition)
+class _Clock:
+    """MongoDB's clock, carried on between two looks by one that nobody sets."""
 
+    def __init__(self) -> None:
+        self._now, self._at = EPOCH, elapsed()
 
-def _skipped(plan: _Plan) -> _Plan:
-    changes = {
-        "outcome": "overlap-skipped",
-        "execution_id": None,
-        "reason": "the execution of an earlier window had not ended",
-    }
-    return _Plan(plan.window.model_copy(update=changes), plan.definition)
+    @property
+    def age(self) -> float:
+        """Seconds since the last look."""
+        return elapsed() - self._at
 
+    def set(self, now: datetime) -> None:
+        self._now, self._at = now, elapsed()
 
-def _same(cursor: Cursor, definition: Definition) -> bool:
-    own = definition.options
-    return (cursor.cron, cursor.timezone) == (own.cron, own.timezone)
+    def now(self) -> datetime:
+        return self._now + timedelta(seconds=self.age)

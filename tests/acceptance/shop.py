@@ -16,8 +16,8 @@ from worchflow_celery import AsyncStep, Event, Step, Worchflow
 class Diary:
     """A side-effect log: one appended line per effect, whole also under kills."""
 
-    def __init__(self, directory: str) -> None:
-        self.path = Path(directory) / "effects.log"
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "effects.log"
 
     def write(self, *words: object) -> None:
         line = " ".join(map(str, words)) + "\n"
@@ -32,6 +32,29 @@ class Diary:
 
     def counts(self) -> Counter[str]:
         return Counter(self.lines())
+
+
+class Effects:
+    """What the steps do: write, and wait where a test holds them open."""
+
+    def __init__(self, directory: Path) -> None:
+        self.diary = Diary(directory)
+        self._directory = directory
+
+    def step(self, execution_id: str, number: int, data: Mapping[str, Any]) -> int:
+        """Step ``hold`` waits until the test has opened the gate; each takes ``pace`` seconds."""
+        self.diary.write("begin", execution_id, number)
+        if number == data.get("hold"):
+            gate = self._directory / data.get("gate", "gate")
+            while not gate.exists():
+                time.sleep(0.02)
+        time.sleep(data.get("pace", 0))
+        self.diary.write("end", execution_id, number)
+        return number
+
+    def die(self, execution_id: str) -> None:
+        self.diary.write("died", execution_id)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
@@ -55,69 +78,89 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
         database_url=environment["TEST_DATABASE_URL"],
         prefix=prefix,
         lease_ttl=float(environment.get("TEST_LEASE", "8")),
+        store_timeout=float(environment.get("TEST_STORE_TIMEOUT", "5")),
     )
-    diary = Diary(environment["TEST_DIRECTORY"])
-    define(worchflow, diary, environment)
-    return app, worchflow, diary
+    effects = Effects(Path(environment["TEST_DIRECTORY"]))
+    define_long(worchflow, effects)
+    define_harmful(worchflow, effects)
+    define_failing(worchflow, effects, environment)
+    if environment.get("TEST_VERSION") != "old":
+        define_new(worchflow, effects)
+    return app, worchflow, effects.diary
 
 
-def wait_for(path: Path) -> None:
-    """Hold a step open until the test says so."""
-    while not path.exists():
-        time.sleep(0.02)
-
-
-def define(worchflow: Worchflow, diary: Diary, environment: Mapping[str, str]) -> None:
-    directory = Path(environment["TEST_DIRECTORY"])
+def define_long(worchflow: Worchflow, effects: Effects) -> None:
+    """Flows of ``count`` steps; see ``Effects.step`` for what else their data says."""
 
     @worchflow.flow("steps")
     def steps(event: Event[dict[str, Any]], step: Step) -> int:
-        """``count`` steps; the one named ``hold`` waits for the file ``go``."""
         for number in range(event.data["count"]):
-            step.run("step", effect, event.id, number, event.data.get("hold"))
+            step.run("step", effects.step, event.id, number, event.data)
         return int(event.data["count"])
-
-    def effect(execution_id: str, number: int, hold: int | None) -> int:
-        diary.write("begin", execution_id, number)
-        if number == hold:
-            wait_for(directory / "go")
-        diary.write("end", execution_id, number)
-        return number
 
     @worchflow.flow("async-steps")
     async def async_steps(event: Event[dict[str, Any]], step: AsyncStep) -> int:
         for number in range(event.data["count"]):
-            await step.run("step", effect, event.id, number, event.data.get("hold"))
+            await step.run("step", effects.step, event.id, number, event.data)
         return int(event.data["count"])
+
+    worchflow.flow("late-steps", acks_late=True)(steps.definition.function)
+    worchflow.flow("limited-steps", time_limit=2)(steps.definition.function)
+
+
+def define_harmful(worchflow: Worchflow, effects: Effects) -> None:
+    """Flows that kill their process, or swallow what stops them."""
 
     @worchflow.flow("poison")
     def poison(event: Event[None], step: Step) -> None:
-        step.run("harmless", diary.write, "harmless", event.id)
-        step.run("deadly", die, event.id)
+        step.run("harmless", effects.diary.write, "harmless", event.id)
+        step.run("deadly", effects.die, event.id)
 
-    def die(execution_id: str) -> None:
-        diary.write("died", execution_id)
-        os.kill(os.getpid(), signal.SIGKILL)
+    @worchflow.flow("stubborn-steps")
+    def stubborn_steps(event: Event[dict[str, Any]], step: Step) -> int:
+        for number in range(event.data["count"]):
+            try:
+                step.run("step", effects.step, event.id, number, event.data)
+            except BaseException as error:
+                effects.diary.write("swallowed", event.id, type(error).__name__)
+        return int(event.data["count"])
+
+
+def define_failing(worchflow: Worchflow, effects: Effects, environment: Mapping[str, str]) -> None:
+    """A flow that fails until its attempt number is its data."""
 
     @worchflow.flow("flaky", retries=5, retry_delay=float(environment.get("TEST_DELAY", "1")))
     def flaky(event: Event[int], step: Step) -> int:
-        """Fails until its attempt number is the data."""
-        step.run("first", diary.write, "first", event.id)
-        diary.write("attempt", event.id, event.attempt)
+        step.run("first", effects.diary.write, "first", event.id)
+        effects.diary.write("attempt", event.id, event.attempt)
         if event.attempt < event.data:
             raise ConnectionError("not yet")
         return event.attempt
 
+
+def define_new(worchflow: Worchflow, effects: Effects) -> None:
+    """What the old version of the shop does not know."""
+
     @worchflow.flow("quick")
     def quick(event: Event[Any], step: Step) -> Any:
-        step.run("one", diary.write, "quick", event.id)
+        step.run("one", effects.diary.write, "quick", event.id)
         return event.data
+
+    @worchflow.flow("parent")
+    def parent(event: Event[str], step: Step) -> str:
+        return step.run("send", lambda: str(quick.send("child", id=event.data)))
+
+    @worchflow.app.task(name="send-quick")
+    def send_quick(execution_id: str) -> None:
+        quick.send("child", id=execution_id)
 
     @worchflow.app.task(name="note", ignore_result=False)
     def note(*words: object) -> object:
-        diary.write("note", *words)
+        effects.diary.write("note", *words)
         return words[0] if words else None
 
 
 if "TEST_PREFIX" in os.environ:
     app, worchflow, diary = build(os.environ)
+    if "TEST_TOUCH" in os.environ:
+        worchflow.ping()  # as a careless app does: a client is open before the pool forks

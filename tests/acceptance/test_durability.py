@@ -1,61 +1,107 @@
-"""Executions survive the end of whatever runs them."""
+"""Workers are killed in a step, all at once; another one goes on with what they had."""
 
-import signal
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 
-from tests.acceptance.shop import build
-from tests.support import Bench, eventually, workers
+from tests.acceptance.stage import SetUp, Stage, Story, seconds_until_end
+from tests.support import Worker
+from worchflow_celery import ExecutionHandle
+from worchflow_celery.clock import utcnow
 
-MODULE = "tests.acceptance.shop"
+LEASE = 3.0
+#: Each victim: its pool, and the flow that it is killed in.
+VICTIMS = {
+    "prefork": ("prefork", "steps"),
+    "threads": ("threads", "steps"),
+    "solo": ("solo", "steps"),
+    "asyncio": ("prefork", "async-steps"),
+}
 
 
-def place(bench: Bench, tmp_path: Path, **more: str) -> dict[str, str]:
-    return {
-        "TEST_REDIS_URL": bench.redis_url,
-        "TEST_DATABASE_URL": bench.database_url,
-        "TEST_PREFIX": bench.prefix,
-        "TEST_DIRECTORY": str(tmp_path),
-        **more,
-    }
+@dataclass(frozen=True)
+class Played:
+    #: Of each victim's execution, held in its third step of four.
+    stories: dict[str, Story]
+    #: Seconds from the kill to the end of each.
+    seconds: dict[str, float]
+    #: Of an execution that waited for its retry in the memory of a victim.
+    retried: Story
+    first_steps: int
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
-def test_a_killed_worker_s_execution_goes_on_in_another_one(
-    bench: Bench, tmp_path: Path, pool: str
+@pytest.fixture(scope="module")
+def played(set_up: SetUp) -> Played:
+    with set_up(TEST_LEASE=str(LEASE), TEST_DELAY="4") as stage:
+        victims = [start_victim(stage, name) for name in VICTIMS]
+        held = {name: hold(stage, name) for name in VICTIMS}
+        queues = ",".join(map(stage.queue, VICTIMS))
+        stage.worker("rescuer", "-P", "threads", "-c", "4", "-Q", queues).ready()
+        waiting = wait_for_a_retry(stage)
+
+        killed_at = utcnow()
+        for victim in victims:
+            victim.kill()
+        stage.worker("retrier", "-P", "solo", "-Q", stage.queue("retries"))
+        stage.open()
+
+        stories = {name: stage.finished(handle) for name, handle in held.items()}
+        return Played(
+            stories,
+            {name: seconds_until_end(story, killed_at) for name, story in stories.items()},
+            stage.finished(waiting),
+            stage.diary.counts()[f"first {waiting.id}"],
+        )
+
+
+def start_victim(stage: Stage, name: str) -> Worker:
+    queues = [stage.queue(name)] + ([stage.queue("retries")] if name == "prefork" else [])
+    return stage.worker(name, "-P", VICTIMS[name][0], "-c", "2", "-Q", ",".join(queues))
+
+
+def hold(stage: Stage, name: str) -> ExecutionHandle[int]:
+    handle = stage.send(VICTIMS[name][1], {"count": 4, "hold": 2}, queue=stage.queue(name))
+    stage.wait_for("begin", handle.id, 2)
+    return handle
+
+
+def wait_for_a_retry(stage: Stage) -> ExecutionHandle[int]:
+    handle = stage.send("flaky", 2, queue=stage.queue("retries"))
+    stage.wait_for("attempt", handle.id, 1)
+    return handle
+
+
+each_victim = pytest.mark.parametrize("victim", VICTIMS)
+
+
+@each_victim
+def test_a_killed_worker_s_execution_goes_on_in_another_one_within_lease_and_three_seconds(
+    played: Played, victim: str
 ) -> None:
-    _, worchflow, diary = build(place(bench, tmp_path))
-    with workers(bench, tmp_path, MODULE) as start:
-        first = start("-P", pool, "-c", "2").ready()
-        handle = worchflow.flows["steps"].send({"count": 4, "hold": 2})
-        eventually(lambda: f"begin {handle.id} 2" in diary.lines())
-        start("-P", pool, "-c", "2").ready()
-
-        first.kill()
-        (tmp_path / "go").touch()
-
-        assert handle.result(timeout=8 + 3) == 4
-    counts = diary.counts()
-    assert [counts[f"begin {handle.id} {n}"] for n in range(4)] == [1, 1, 2, 1]
-    assert handle.get().crashes == 1
-    worchflow.close()
+    assert played.stories[victim].places == [victim, "rescuer"]
+    assert played.seconds[victim] <= LEASE + 3
 
 
-def test_a_killed_pool_process_s_execution_goes_on_within_six_seconds(
-    bench: Bench, tmp_path: Path
+@each_victim
+def test_only_the_step_that_was_interrupted_runs_again(played: Played, victim: str) -> None:
+    assert played.stories[victim].begun == [1, 1, 2, 1]
+
+
+@each_victim
+def test_a_kill_counts_as_a_crash_and_not_as_an_attempt(played: Played, victim: str) -> None:
+    story = played.stories[victim]
+
+    assert story.outcomes == ["lost", "completed"]
+    assert (story.execution.crashes, story.execution.attempt) == (1, 1)
+
+
+def test_a_retry_that_its_worker_did_not_live_to_see_happens_in_another_one(
+    played: Played,
 ) -> None:
-    _, worchflow, diary = build(place(bench, tmp_path, TEST_LEASE="60"))
-    with workers(bench, tmp_path, MODULE, TEST_LEASE="60") as start:
-        worker = start("-c", "1").ready()
-        handle = worchflow.flows["steps"].send({"count": 3, "hold": 1})
-        eventually(lambda: f"begin {handle.id} 1" in diary.lines())
-        (child,) = worker.children()
+    assert played.retried.outcomes == ["retrying", "completed"]
+    assert played.retried.places == ["prefork", "retrier"]
+    assert played.retried.execution.attempt == 2
 
-        (tmp_path / "go").touch()
-        import os
 
-        os.kill(child, signal.SIGKILL)
-
-        assert handle.result(timeout=6) == 3
-    worchflow.close()
+def test_a_retry_in_another_worker_repeats_no_finished_step(played: Played) -> None:
+    assert played.first_steps == 1

@@ -3,16 +3,17 @@
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery.exceptions import ImproperlyConfigured
-from pymongo import ASCENDING, DESCENDING, IndexModel, MongoClient
+from pymongo import ASCENDING, DESCENDING, IndexModel, InsertOne, MongoClient, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     ExecutionTimeout,
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 #: The server has gone, is going, or has not become primary: the same call may succeed later.
 _PASSING_CODES = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
 _INDEX_CONFLICTS = {85, 86}
+_DUPLICATE = 11000
 _EXECUTION_INDEXES = [
     # What the dispatcher sweeps: unfinished executions only, so that history costs it nothing.
     IndexModel(
@@ -114,7 +116,7 @@ class Database:
         ]
         executions = self.collection("executions")
         with translated(self.settings):
-            _create_indexes(executions, models)
+            create_indexes(executions, models)
         self._indexed.update(fields)
 
     def ping(self) -> None:
@@ -164,7 +166,7 @@ class Database:
     def _prepare(self, client: "MongoClient[Document]") -> None:
         self._measure_clock(client)
         executions = client.get_default_database("worchflow")[self._named("executions")]
-        _create_indexes(executions, _EXECUTION_INDEXES)
+        create_indexes(executions, _EXECUTION_INDEXES)
 
 
 @contextmanager
@@ -237,7 +239,24 @@ def _connect(settings: Settings) -> "MongoClient[Document]":
     )
 
 
-def _create_indexes(collection: "Collection[Document]", models: list[IndexModel]) -> None:
+def write_new(
+    collection: Collection[Document], writes: Sequence[InsertOne[Document] | UpdateOne]
+) -> list[int]:
+    """Write those documents whose ids are free; return the places of those that were taken."""
+    try:
+        collection.bulk_write(writes, ordered=False)
+    except BulkWriteError as error:
+        faults = error.details["writeErrors"]
+        if error.details.get("writeConcernErrors"):  # else they would pass for written
+            raise WTimeoutError("a majority has not confirmed the write") from error
+        if any(fault.get("code") != _DUPLICATE for fault in faults):
+            raise
+        return [int(fault["index"]) for fault in faults]
+    return []
+
+
+def create_indexes(collection: Collection[Document], models: list[IndexModel]) -> None:
+    """Make indexes; raises ``StoreUnavailable`` naming one that exists with other options."""
     try:
         collection.create_indexes(models)
     except OperationFailure as error:

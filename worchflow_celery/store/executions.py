@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pymongo import DESCENDING, ReturnDocument
+from pymongo import DESCENDING, InsertOne, ReturnDocument
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import DuplicateKeyError
 
 from worchflow_celery.errors import ExecutionNotFound, InvalidOption, InvalidTransition
 from worchflow_celery.models import Execution, ExecutionStatus, Page
 from worchflow_celery.options import check_search_field, searchable
-from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.database import Database, translated, write_new
 from worchflow_celery.store.records import (
     Document,
     Due,
@@ -25,8 +25,6 @@ from worchflow_celery.store.records import (
 
 #: Seconds after a publish until the message counts as lost.
 PUBLISHED_FOR = 5.0
-
-_DUPLICATE = 11000
 
 
 class Executions:
@@ -46,17 +44,10 @@ class Executions:
 
     def insert_many(self, many: Sequence[NewExecution]) -> set[str]:
         """Store executions in one write; return the ids of those that were not there yet."""
-        ids = [new.id for new in many]
+        inserts = [InsertOne(self._document(new)) for new in many]
         with translated(self._database.settings):
-            try:
-                self._collection.insert_many(map(self._document, many), ordered=False)
-            except BulkWriteError as error:
-                faults = error.details["writeErrors"]
-                if any(fault.get("code") != _DUPLICATE for fault in faults):
-                    raise
-                taken = {ids[fault["index"]] for fault in faults}
-                return set(ids) - taken
-        return set(ids)
+            taken = set(write_new(self._collection, inserts))
+        return {new.id for number, new in enumerate(many) if number not in taken}
 
     def unfinished(self, execution_ids: Sequence[str]) -> set[str]:
         """Which of these executions have not ended."""
@@ -69,11 +60,12 @@ class Executions:
         document = self._find_one(execution_id, {"flow": 1, "data_hash": 1})
         return (document["flow"], document.get("data_hash", "")) if document else None
 
-    def publish_failed(self, execution_id: str) -> None:
-        """Note that the first message of an execution never went out: due at once."""
+    def publish_failed(self, *execution_ids: str) -> None:
+        """Note that the first messages of executions never went out: due at once."""
+        query = {"_id": {"$in": list(execution_ids)}, "status": "queued"}
         with translated(self._database.settings):
-            self._collection.update_one(
-                {"_id": execution_id, "status": "queued", "epoch": 0, "publishes": 1},
+            self._collection.update_many(
+                {**query, "epoch": 0, "publishes": 1},
                 [{"$set": {"due_at": "$$NOW", "publishes": 0}}],
             )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection as Many
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pymongo import DeleteMany
@@ -42,6 +42,8 @@ class Found:
 
     #: To be published, if we win them.
     due: list[Due]
+    #: The same, for so long that their messages are lost, whatever their queues hold.
+    overdue: list[Due]
     #: Leases that are silent and not yet under suspicion.
     silent: list[str]
     #: Executions whose suspicion is ripe: nobody has them.
@@ -62,19 +64,20 @@ class Sweep:
             documents = list(
                 self._collection.find(self._wanted(scope, ahead), _LOOK_FIELDS).limit(BATCH)
             )
-        found = Found([], [], [], None)
+        found = Found([], [], [], [], None)
         pauses = []
         for document in documents:
             if not isinstance(document["due_at"], datetime):
                 continue  # not written by us: `doctor` finds it, the others go on
             wait = (document["due_at"] - document["now"]).total_seconds()
             if document["status"] == "processing":
-                self._judge_lease(document, found)
+                wait = self._judge_lease(document, found)
             elif wait <= 0:
-                found.due.append(due_of(document))
-            else:
+                overdue = wait <= -BACKLOG_PATIENCE
+                (found.overdue if overdue else found.due).append(due_of(document))
+            if wait > 0:
                 pauses.append(wait)
-        return Found(found.due, found.silent, found.abandoned, min(pauses, default=None))
+        return replace(found, next_due=min(pauses, default=None))
 
     def suspect(self, execution_ids: Sequence[str]) -> None:
         """Note which silent leases were seen at which beat; any renewal voids it."""
@@ -249,14 +252,18 @@ class Sweep:
             "$or": kinds,
         }
 
-    def _judge_lease(self, document: Document, found: Found) -> None:
+    def _judge_lease(self, document: Document, found: Found) -> float:
+        """Sort a silent lease; return the seconds until it is abandoned, if it stays silent."""
+        observation = timedelta(seconds=self._settings.observation)
         suspect = document.get("suspect") or {}
-        if suspect.get("beat") != document.get("beat"):
+        since = suspect.get("at")
+        if suspect.get("beat") != document.get("beat") or not isinstance(since, datetime):
             found.silent.append(document["_id"])
-            return
-        observed = document["now"] - timedelta(seconds=self._settings.observation)
-        if _not_later(suspect.get("at"), observed) and document["due_at"] <= document["now"]:
+            return observation.total_seconds()
+        wait: timedelta = max(document["due_at"], since + observation) - document["now"]
+        if wait <= timedelta():
             found.abandoned.append(document["_id"])
+        return wait.total_seconds()
 
     def _release(self, query: Document) -> Due | None:
         change: Document = {
@@ -277,10 +284,6 @@ class Sweep:
                 query, [{"$set": change}], _LOOK_FIELDS, return_document=True
             )
         return due_of(document) if document else None
-
-
-def _not_later(moment: object, limit: datetime) -> bool:
-    return isinstance(moment, datetime) and moment <= limit
 
 
 _LOOK_FIELDS: Document = dict.fromkeys(

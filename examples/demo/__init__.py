@@ -1,0 +1,1 @@
+"""A worker is killed inside a step, and nothing is lost: `python -m examples.demo`."""

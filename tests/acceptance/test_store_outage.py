@@ -1,0 +1,165 @@
+"""MongoDB is killed, and frozen, under load, for longer than leases last."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pytest
+
+from tests.acceptance.stage import SetUp, Stage, Story, own_mongod, seconds_until_end
+from tests.support import eventually
+from worchflow_celery import ExecutionHandle
+from worchflow_celery.clock import elapsed, utcnow
+from worchflow_celery.errors import StoreUnavailable
+from worchflow_celery.servers import MongoServer
+
+LEASE = 1.5
+STORE_TIMEOUT = 1.0
+#: Longer than a lease and the time for which a silent one is watched.
+LENGTH = 2 * LEASE + 3
+LOAD = 20
+STEPS = 6
+
+#: How each store is hurt, and how it comes back.
+MISHAPS: dict[str, tuple[Callable[[MongoServer], None], Callable[[MongoServer], None]]] = {
+    "killed": (MongoServer.kill, MongoServer.start),
+    "frozen": (MongoServer.pause, MongoServer.resume),
+}
+
+
+@dataclass
+class Outage:
+    """What happens on one stage."""
+
+    stage: Stage
+    server: MongoServer
+    #: Held in a step whose function returns while the store is away.
+    held: list[ExecutionHandle[int]] = field(default_factory=list)
+    #: Under way, or queued, when the store goes.
+    load: list[ExecutionHandle[int]] = field(default_factory=list)
+    #: Its worker starts while the store is away.
+    early: ExecutionHandle[int] | None = None
+    gone_at: datetime | None = None
+    #: Seconds that a send took to fail while the store was away.
+    refused_after: float = 0.0
+    #: Of all of them, and of the send that was refused and repeated.
+    stories: dict[str, list[Story]] = field(default_factory=dict)
+    resent_effects: int = 0
+
+    def begin(self, strike: Callable[[MongoServer], None]) -> None:
+        data = {"count": STEPS, "hold": 1}
+        self.held = [self.stage.send(flow, data) for flow in ("steps", "async-steps")]
+        for handle in self.held:
+            self.stage.wait_for("begin", handle.id, 1)
+        self.early = self.stage.send("steps", {"count": STEPS}, queue=self.stage.queue("late"))
+        self.load = [self.stage.send("steps", {"count": STEPS, "pace": 0.1}) for _ in range(LOAD)]
+        self.stage.wait_for("begin", self.load[0].id, 1)
+
+        strike(self.server)
+        self.gone_at = utcnow()
+        self.stage.open()
+        self.stage.worker("late", "-P", "threads", "-c", "1", "-Q", self.stage.queue("late"))
+
+    def send(self) -> None:
+        began = elapsed()
+        with pytest.raises(StoreUnavailable):
+            self.stage.send("quick", 1, id="again")
+        self.refused_after = elapsed() - began
+
+    def end(self) -> None:
+        handles = {
+            "held": self.held,
+            "load": self.load,
+            "early": [self.early],
+            "resent": [self.stage.send("quick", 1, id="again")],
+        }
+        for name, some in handles.items():
+            self.stories[name] = [self.stage.finished(one, within=60) for one in some if one]
+        self.resent_effects = self.stage.diary.counts()["quick again"]
+
+
+@pytest.fixture(scope="module")
+def outages(set_up: SetUp, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outage]:
+    with ExitStack() as opened:
+        played = {name: prepare(set_up, tmp_path_factory, opened) for name in MISHAPS}
+        for name, outage in played.items():
+            outage.begin(MISHAPS[name][0])
+        for outage in played.values():
+            outage.send()
+        last = max(outage.gone_at for outage in played.values() if outage.gone_at)
+        eventually(lambda: (utcnow() - last).total_seconds() > LENGTH, what="a long outage")
+        for name, outage in played.items():
+            MISHAPS[name][1](outage.server)
+        for outage in played.values():
+            outage.end()
+        return played
+
+
+def prepare(set_up: SetUp, tmp_path_factory: pytest.TempPathFactory, opened: ExitStack) -> Outage:
+    server = opened.enter_context(own_mongod(tmp_path_factory.mktemp("mongod")))
+    stage = opened.enter_context(
+        set_up(
+            database_url=server.url,
+            TEST_LEASE=str(LEASE),
+            TEST_STORE_TIMEOUT=str(STORE_TIMEOUT),
+        )
+    )
+    for pool in ("prefork", "threads"):
+        stage.worker(pool, "-P", pool, "-c", "3")
+    return Outage(stage, server)
+
+
+each_mishap = pytest.mark.parametrize("mishap", MISHAPS)
+all_kinds = pytest.mark.parametrize("which", ["held", "load", "early", "resent"])
+
+
+@each_mishap
+@all_kinds
+def test_executions_go_on_after_an_outage(
+    outages: dict[str, Outage], mishap: str, which: str
+) -> None:
+    stories = outages[mishap].stories[which]
+
+    assert {story.execution.status for story in stories} == {"completed"}
+
+
+@each_mishap
+@all_kinds
+def test_an_outage_takes_nothing_from_a_living_worker_and_costs_no_attempt(
+    outages: dict[str, Outage], mishap: str, which: str
+) -> None:
+    for story in outages[mishap].stories[which]:
+        assert story.outcomes == ["completed"]
+        assert (story.execution.attempt, story.execution.crashes) == (1, 0)
+
+
+@each_mishap
+@pytest.mark.parametrize("which", ["held", "load", "early"])
+def test_a_step_whose_function_has_returned_does_not_run_again_in_an_outage(
+    outages: dict[str, Outage], mishap: str, which: str
+) -> None:
+    for story in outages[mishap].stories[which]:
+        assert story.begun == [1] * STEPS
+
+
+@each_mishap
+def test_the_outage_met_executions_under_way(outages: dict[str, Outage], mishap: str) -> None:
+    outage = outages[mishap]
+    assert outage.gone_at is not None
+
+    for story in outage.stories["held"]:
+        assert seconds_until_end(story, outage.gone_at) > LENGTH
+        assert story.execution.started_at < outage.gone_at
+
+
+@each_mishap
+def test_send_is_refused_within_the_store_timeout(outages: dict[str, Outage], mishap: str) -> None:
+    assert outages[mishap].refused_after <= STORE_TIMEOUT * 1.5
+
+
+@each_mishap
+def test_a_send_that_was_refused_can_be_repeated_with_its_id(
+    outages: dict[str, Outage], mishap: str
+) -> None:
+    assert outages[mishap].resent_effects == 1
