@@ -62,7 +62,7 @@ class Place:
         return client.get_default_database("worchflow")
 
     def broker(self) -> "redis.Redis":
-        return redis.Redis.from_url(self.redis_url)
+        return redis.Redis.from_url(self.redis_url, socket_timeout=None)  # some wait for long
 
     def clean(self) -> None:
         """Remove what the measure left."""

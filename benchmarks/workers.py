@@ -37,7 +37,16 @@ class Worker:
         program = [sys.executable, "-m", "benchmarks.serve", contestant, place.text()]
         name = f"{contestant}.{place.name}@bench"
         self._child = Child([*program, "-n", name, *OPTIONS, *options], log=log, doomed=None)
-        self._await_ready(place, contestant)
+        self._ready = ready_key(place, contestant)
+
+    def await_ready(self, place: Place) -> None:
+        """Wait until it consumes."""
+        deadline = time.monotonic() + STARTUP
+        with place.broker() as broker:
+            while broker.blpop([self._ready], timeout=1) is None:
+                self.check()
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"a worker is not ready:\n{self._log.read_text()[-4000:]}")
 
     def pause(self) -> None:
         """Hold it: its backlog grows, and it takes no time from others.
@@ -66,15 +75,6 @@ class Worker:
     def stop(self) -> None:
         self._child.stop()
 
-    def _await_ready(self, place: Place, contestant: str) -> None:
-        deadline = time.monotonic() + STARTUP
-        with place.broker() as broker:
-            while broker.blpop([ready_key(place, contestant)], timeout=1) is None:
-                self.check()
-                if time.monotonic() > deadline:
-                    self._child.kill()
-                    raise RuntimeError(f"a worker is not ready:\n{self._log.read_text()[-4000:]}")
-
 
 @contextmanager
 def pair(place: Place, directory: Path, *options: str) -> Iterator[dict[str, Worker]]:
@@ -84,6 +84,8 @@ def pair(place: Place, directory: Path, *options: str) -> Iterator[dict[str, Wor
         for contestant in ("hand", "ours"):
             log = directory / f"{place.name}.{contestant}.log"
             running[contestant] = Worker(place, contestant, log, *options)
+        for worker in running.values():
+            worker.await_ready(place)
         yield running
         for worker in running.values():
             worker.check()

@@ -249,3 +249,10 @@ def dispatcher(worchflow: Worchflow, *children: int) -> Sweeper:
     processes = [SimpleNamespace(pid=pid) for pid in children]
     pool = SimpleNamespace(_pool=SimpleNamespace(_pool=processes)) if children else None
     return Sweeper(worchflow.runtime, SimpleNamespace(app=worchflow.app, pool=pool))
+
+
+def forget_results(app: Celery) -> None:
+    """End what Celery's result backend has subscribed to: later, the servers will be gone."""
+    consumer = app.backend.result_consumer
+    consumer.subscribed_to.clear()
+    consumer.stop()

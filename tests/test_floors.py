@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
 clock models signals errors
-options codec outcome settings shutdown deadlines _cronline cron windows definition
+options codec outcome settings shutdown deadlines _cronline cron definition
 servers publisher leader store
-leases runtime
+leases windows runtime
 dispatch journal context attempt timetable
 handle flow recovery beat app
 __init__

@@ -4,7 +4,7 @@ import calendar
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import lru_cache
 
@@ -27,8 +27,6 @@ _ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-
-
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _WEEKDAYS = "sun mon tue wed thu fri sat".split()
 
@@ -40,7 +38,7 @@ class _Field:
     most: int
     #: What it may hold, for those who wrote something else.
     values: str
-    words: Mapping[str, int] = field(default_factory=dict)
+    words: Mapping[str, int]
 
     def range(self, item: str) -> tuple[int, int, int] | None:
         """First, last and step of an item that has a ``-`` or a ``/``."""
@@ -61,8 +59,8 @@ class _Field:
 _RANGE = re.compile(r"(?P<first>\*|\d+|[a-z]{3})(?:-(?P<last>\w+))?(?:/(?P<step>\d+))?")
 #: In croniter's order: seconds last.
 _FIELDS = (
-    _Field("minute", 0, 59, "0-59"),
-    _Field("hour", 0, 23, "0-23"),
+    _Field("minute", 0, 59, "0-59", {}),
+    _Field("hour", 0, 23, "0-23", {}),
     _Field("day of month", 1, 31, "1-31 and L (the last)", {"l": 31}),
     _Field("month", 1, 12, "1-12 or JAN-DEC", {name: n for n, name in enumerate(_MONTHS, 1)}),
     _Field(
@@ -72,7 +70,7 @@ _FIELDS = (
         "0-7 or SUN-SAT, 5#2 (the second Friday), L5 (the last)",
         {name: n for n, name in enumerate(_WEEKDAYS)},
     ),
-    _Field("second", 0, 59, "0-59"),
+    _Field("second", 0, 59, "0-59", {}),
 )
 _HOUR, _DAY, _WEEKDAY = 1, 2, 4
 
@@ -202,7 +200,11 @@ def _split(expr: str) -> list[str]:
     if strange:
         raise _refused(expr, f"it holds {strange[0]!a}; spaces or tabs separate the fields")
     if text.startswith("@") and text not in _ALIASES:
-        raise _refused(expr, f"there is no such alias, only {', '.join(_ALIASES)}")
+        raise _refused(
+            expr,
+            f"there is no such alias, only {', '.join(_ALIASES)}; every five minutes is "
+            "'*/5 * * * *'",
+        )
     fields = _ALIASES.get(text, text).split()
     if len(fields) not in (5, 6):
         raise _refused(
@@ -217,7 +219,9 @@ def _expand(expr: str, texts: list[str]) -> tuple[Sequence[_Values], frozenset[t
     """Have croniter read the fields, after what it reads in another way than cron does."""
     for field, text in zip(_FIELDS, texts, strict=True):
         if _PER_PROCESS.search(text):
-            raise _refused(expr, f"'H' and 'R' in the {field.name} differ between processes")
+            raise _refused(
+                expr, f"the {field.name} has 'H' or 'R', which no two processes read alike"
+            )
         if field is _FIELDS[_DAY] and _NEAREST.search(text):
             raise _refused(expr, "'W', the nearest working day, is not supported")
     if len({bool(_NTH.fullmatch(item)) for item in texts[_WEEKDAY].split(",")}) > 1:

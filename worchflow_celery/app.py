@@ -1,67 +1,30 @@
 """The binding of a Celery app: define flows, start them by name, look at executions."""
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar
 
 from celery import Celery
 from celery.utils.threads import LocalStack
 
 from worchflow_celery import cron as rules
 from worchflow_celery import dispatch, options
-from worchflow_celery.context import AsyncStep, Step
+from worchflow_celery.decorator import Decorator, check_celery_options, check_schedule
 from worchflow_celery.definition import Definition, encode_plain
 from worchflow_celery.errors import InvalidOption, ScheduleNotFound
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
-from worchflow_celery.models import Event, Execution, Page, Schedule, StepRecord, Window
+from worchflow_celery.models import Execution, Page, Schedule, StepRecord, Window
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.settings import Settings
 from worchflow_celery.store.executions import filters_of
 from worchflow_celery.store.schedules import Cursor
-from worchflow_celery.windows import LONGEST_FLOW_ID, line_of
+from worchflow_celery.windows import line_of
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-_NOT_YET = {
-    "on_failure": "durable composition",
-    "concurrency": "durable composition",
-    "concurrency_key": "durable composition",
-    "throttle": "durable composition",
-}
-#: Options of a Celery task that a flow does not have, and what it has instead.
-_NOT_OURS = {
-    "name": "the flow's id, the first argument",
-    "base": "nothing: a flow is a Flow",
-    "bind": "the `step` argument",
-    "shared": "nothing: flows are registered in their own app only",
-    "lazy": "nothing",
-    "max_retries": "retries=",
-    "default_retry_delay": "retry_delay=",
-    "autoretry_for": "retries=: every error is retried but NonRetriableError",
-    "retry_kwargs": "retries= and retry_delay=",
-    "pydantic": "the annotation of the event: Event[Model]",
-    "serializer": "nothing: a flow's messages are JSON",
-    "typing": "the annotation of the event: Event[Model]",
-}
-
-
-class _Decorator(Protocol):
-    """Turns a handler into a flow, with the types of its event and its result."""
-
-    @overload
-    def __call__(
-        self, function: Callable[[Event[In], AsyncStep], Awaitable[Out]], /
-    ) -> Flow[In, Out]: ...
-    @overload
-    def __call__(self, function: Callable[[Event[In]], Awaitable[Out]], /) -> Flow[In, Out]: ...
-    @overload
-    def __call__(self, function: Callable[[Event[In], Step], Out], /) -> Flow[In, Out]: ...
-    @overload
-    def __call__(self, function: Callable[[Event[In]], Out], /) -> Flow[In, Out]: ...
 
 
 class Worchflow:
@@ -114,7 +77,7 @@ class Worchflow:
         queue: str | None = None,
         priority: int | None = None,
         **celery_task_options: Any,
-    ) -> _Decorator:
+    ) -> Decorator:
         """Make a flow of a function that takes ``event`` and, if it wants it, ``step``.
 
         ``id`` defaults to Celery's name for the task. ``retries`` more attempts follow one that
@@ -152,11 +115,11 @@ class Worchflow:
         checked = options.flow_options(given)
         if on_failure is not None:
             celery_task_options["on_failure"] = on_failure
-        _check_celery_options(celery_task_options)
+        check_celery_options(celery_task_options)
 
         def decorate(function: Callable[..., Any]) -> Flow[Any, Any]:
             flow_id = id or self._automatic_id(function)
-            _check_schedule(flow_id, checked)
+            check_schedule(flow_id, checked)
             definition = Definition(flow_id, function, checked, names)
             return self._register(definition, celery_task_options)
 
@@ -196,7 +159,7 @@ class Worchflow:
 
     def get(self, id: str) -> Execution:
         """Read an execution; raises ``ExecutionNotFound``."""
-        return self.runtime.store.executions.get(options.check_id(str(id), "id"))
+        return self.runtime.store.executions.get(_id_of(id))
 
     def handle(self, id: str) -> ExecutionHandle[Any]:
         """A handle to an execution that is known to exist; raises ``ExecutionNotFound``."""
@@ -207,7 +170,7 @@ class Worchflow:
 
     def steps(self, id: str) -> list[StepRecord]:
         """The steps of an execution by first start; raises ``ExecutionNotFound``."""
-        found = self.runtime.store.steps.records(options.check_id(str(id), "id"))
+        found = self.runtime.store.steps.records(_id_of(id))
         if not found:
             self.get(id)
         return found
@@ -218,7 +181,7 @@ class Worchflow:
         Attempts begin again at 1, the error is cleared, completed steps stay completed. Raises
         ``InvalidTransition`` naming the status of any other, and ``ExecutionNotFound``.
         """
-        dispatch.retry(self.runtime, options.check_id(str(id), "id"))
+        dispatch.retry(self.runtime, _id_of(id))
         return self.handle(id)
 
     def find(
@@ -346,26 +309,9 @@ class Worchflow:
         return flow
 
 
-def _check_schedule(flow_id: str, checked: options.FlowOptions) -> None:
-    if checked.cron is None:
-        return
-    if len(flow_id) > LONGEST_FLOW_ID:
-        raise InvalidOption(
-            f"flow {flow_id!r}: it has a cron, so its id must not be longer than "
-            f"{LONGEST_FLOW_ID} characters: the ids of its executions hold the window as well"
-        )
-    try:
-        rules.check(checked.cron, checked.timezone)
-    except ValueError as error:
-        raise InvalidOption(f"flow {flow_id!r}: {error}") from None
-
-
-def _check_celery_options(given: Mapping[str, Any]) -> None:
-    for name in given:
-        if name in _NOT_YET:
-            raise InvalidOption(f"{name}= arrives with {_NOT_YET[name]}; this version has none")
-        if name in _NOT_OURS:
-            raise InvalidOption(f"{name}= is not an option of a flow; use {_NOT_OURS[name]}")
+def _id_of(given: object) -> str:
+    """The id of an execution that is asked for, by a handle as well."""
+    return options.check_id(given.id if isinstance(given, ExecutionHandle) else given, "id")
 
 
 def _check_limit(limit: object) -> None:

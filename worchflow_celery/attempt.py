@@ -1,34 +1,27 @@
 """From a message to an outcome: claim, run the handler, settle, tell."""
 
-import asyncio
 import logging
 import secrets
-import threading
 import time
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import codec, signals
+from worchflow_celery import handler, signals
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import AsyncStep, Step
-from worchflow_celery.deadlines import Deadline
 from worchflow_celery.definition import Definition
 from worchflow_celery.dispatch import loaded
 from worchflow_celery.errors import (
-    ExecutionTimeout,
     HandOver,
     LeaseLost,
     PayloadTooLarge,
     StoreUnavailable,
     Suspended,
-    UnserializableResult,
     WorkerLost,
 )
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
-from worchflow_celery.models import ErrorInfo, Event, ExecutionStatus
+from worchflow_celery.models import ErrorInfo, ExecutionStatus
 from worchflow_celery.outcome import (
     Cancelled,
     Completed,
@@ -90,7 +83,8 @@ def attempt(
         return None
     keeper = runtime.process.keeper
     try:
-        outcome = instead or _expired(runtime, lease.claim) or _run(runtime, definition, lease)
+        outcome = instead or _expired(runtime, lease.claim)
+        outcome = outcome or _run(runtime, definition, lease, eager=eager)
         lease.settling = True
         outcome = _settle(runtime, lease.claim, outcome, eager=eager)
     finally:
@@ -130,7 +124,7 @@ def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
     return Cancelled(f"it was not to start after {expires}")
 
 
-def _run(runtime: Runtime, definition: Definition, lease: Lease) -> Outcome:
+def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool) -> Outcome:
     """Run the handler; whatever comes out of it is the outcome."""
     claim = lease.claim
     try:
@@ -140,10 +134,9 @@ def _run(runtime: Runtime, definition: Definition, lease: Lease) -> Outcome:
         return Lost()
     except Exception as error:  # a corrupt checkpoint, or a spent crash budget
         return Failed(error)
-    journal = Journal(runtime, lease, checkpoints)
+    journal = Journal(runtime, lease, checkpoints, eager=eager)
     try:
-        result = _call(runtime, definition, claim, journal)
-        outcome: Outcome = Completed(_encoded(runtime, definition, result))
+        outcome: Outcome = Completed(handler.call(runtime, definition, claim, journal))
     except BaseException as error:  # whatever a handler raises is its outcome
         outcome = _outcome_of(runtime, definition, claim, error)
     finally:
@@ -171,89 +164,6 @@ def _check_budget(claim: Claim, checkpoints: list[Checkpoint], retries: int) -> 
             f"execution {claim.id!r} killed its worker {len(claim.crashed)} times, last {where}: "
             "look for what ends the process there (memory, a signal, os._exit), then retry it"
         )
-
-
-def _call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> Any:
-    event: Event[Any] = Event(
-        claim.id, claim.flow, definition.data(claim.data), claim.created_at, claim.attempt
-    )
-    if definition.is_async:
-        return _call_async(runtime, definition, event, journal)
-    watch, timeout = runtime.process.watch, definition.options.timeout
-    if timeout is None:
-        return _handler(definition, event, Step(journal, watch, None))()
-    deadline = Deadline(elapsed() + timeout, ExecutionTimeout, _too_long(definition))
-    return watch.call(deadline, _handler(definition, event, Step(journal, watch, deadline)))
-
-
-def _call_async(
-    runtime: Runtime, definition: Definition, event: Event[Any], journal: Journal
-) -> Any:
-    handler = _handler(definition, event, AsyncStep(journal, runtime.process.watch))
-
-    async def run() -> Any:
-        limit = asyncio.timeout(definition.options.timeout)
-        try:
-            async with limit:
-                return await handler()
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise ExecutionTimeout(_too_long(definition)) from error
-
-    return _run_coroutine(run())
-
-
-def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run it in a loop of its own; in a thread of its own when this one's loop is busy."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    ended: list[Any] = []
-
-    def run() -> None:
-        try:
-            ended.append((asyncio.run(coroutine), None))
-        except BaseException as error:  # carried over to the waiting thread
-            ended.append((None, error))
-
-    thread = threading.Thread(target=run, name="worchflow-eager")
-    thread.start()
-    thread.join()
-    value, error = ended[0]
-    if error is not None:
-        raise error
-    return value
-
-
-def _handler(
-    definition: Definition, event: Event[Any], step: Step | AsyncStep
-) -> Callable[[], Any]:
-    if definition.wants_step:
-        return lambda: definition.function(event=event, step=step)
-    return lambda: definition.function(event=event)
-
-
-def _too_long(definition: Definition) -> str:
-    timeout = definition.options.timeout or 0
-    return f"flow {definition.id!r} ran longer than its timeout of {timeout:g} s"
-
-
-def _encoded(runtime: Runtime, definition: Definition, result: Any) -> str:
-    limit = runtime.settings.max_payload_bytes
-    try:
-        return codec.encode(result, annotation=definition.returns, limit=limit)
-    except codec.OversizedValue as error:
-        raise PayloadTooLarge(
-            f"flow {definition.id!r} returned at least {error.size} bytes; the limit is "
-            f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and return "
-            "a reference"
-        ) from None
-    except codec.UnencodableValue as error:
-        raise UnserializableResult(
-            f"flow {definition.id!r} returned what cannot be stored: {error}"
-        ) from None
 
 
 def _interrupted(interruption: BaseException | None) -> Outcome | None:
@@ -285,6 +195,8 @@ def _outcome_of(
 
 def _is_from_outside(error: BaseException, phase: Phase) -> bool:
     """Whether the end of a worker or of its process was raised into the handler."""
+    if isinstance(error, NotImplementedError) and "does not implement kill_job" in str(error):
+        return True  # how Celery ends a solo pool at once, before it says that it does
     if isinstance(error, Exception):
         return phase is Phase.COLD
     return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"

@@ -48,7 +48,7 @@ class Scheduler(beat.Scheduler):
         #: Names of ordinary entries whose present run is ours to send.
         self._reserved: set[str] = set()
         #: The kinds of errors of the last turn: each is told once, until a turn is without it.
-        self._troubles: set[str] = set()
+        self._troubles: set[type[Exception]] = set()
         try:
             self._runtime: Runtime = runtime_of(app)
             self._interval = self._runtime.settings.leader_check_interval
@@ -161,8 +161,8 @@ class Scheduler(beat.Scheduler):
                 waits.append(part())
             except Exception as error:  # whatever it is, beat would end with it
                 waits.append(_AGAIN)
-                troubles.add(type(error).__name__)
-                if type(error).__name__ not in self._troubles:
+                troubles.add(type(error))
+                if type(error) not in self._troubles:
                     self._tell(error)
                 if isinstance(error, StoreUnavailable):
                     break  # the other part would wait for it in vain
@@ -170,6 +170,8 @@ class Scheduler(beat.Scheduler):
         return max(0.0, min(waits))
 
     def _fire_flows(self) -> float:
+        if StoreUnavailable in self._troubles:  # it is over when MongoDB says so
+            self._runtime.store.database.ping()
         if not self._opened:
             self._timetable.open()
             self._opened = True
@@ -180,6 +182,8 @@ class Scheduler(beat.Scheduler):
         """One turn of Celery's own scheduler."""
         if not self.schedule:
             return float(self.max_interval)
+        if OperationalError in self._troubles:
+            self._check_broker()
         if self._stamps is None:
             self._learn()
         try:

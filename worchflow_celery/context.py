@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
+from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import StepMisuse, StepTimeout
-from worchflow_celery.journal import Journal, StepOptions, annotation_of
+from worchflow_celery.journal import Journal, StepOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,9 +69,11 @@ class _Context:
 
     def _begin(self, name: str, fn: object) -> str:
         """Check that a step can begin here; return its key."""
-        if _running.get() is not None:
+        running = _running.get()
+        # Inside a step of another execution, this one runs eagerly: that is no misuse.
+        if running is not None and running.journal is self._journal:
             raise StepMisuse(
-                f"step {name!r} begins inside step {_running.get().key!r}: "  # type: ignore[union-attr]
+                f"step {name!r} begins inside step {running.key!r}: "
                 "a step is the unit that is repeated, it cannot hold another"
             )
         if not callable(fn):

@@ -20,6 +20,7 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -32,7 +33,7 @@ from worchflow_celery.options import check_moment, shown
 _SECOND = timedelta(seconds=1)
 _NOTHING = timedelta(0)
 #: The most windows that one list may hold.
-_MOST = 1_000_000
+_MOST = 100_000
 #: Names that mean something else on another machine, or count leap seconds.
 _OF_THIS_MACHINE = re.compile(r"localtime$|posixrules$|Factory$|posix/|right/")
 
@@ -77,11 +78,12 @@ def missed_windows(
     expr: str, since: datetime, until: datetime, timezone: str = "UTC"
 ) -> list[datetime]:
     """The windows later than ``since`` and not later than ``until``."""
+    since = _utc(since, "since")
     missed = list(islice(windows(expr, since, until, timezone), _MOST + 1))
     if len(missed) > _MOST:
         raise InvalidOption(
             f"cron is {shown(expr)}: it has more than {_MOST} windows from {since} to {until}; "
-            "iterate over cron.windows() instead"
+            "use cron.windows(), which finds them one by one"
         )
     return missed
 
@@ -94,7 +96,7 @@ def should_have_run(
     if last_run is None:
         check(expr, timezone)
         return False
-    return any(True for _ in windows(expr, last_run, now, timezone))
+    return any(True for _ in windows(expr, _utc(last_run, "last_run"), now, timezone))
 
 
 def windows(
@@ -109,7 +111,8 @@ def windows(
 def _nearest(expr: str, start: datetime, timezone: str, *, forward: bool) -> datetime:
     for window in _windows(read(expr), _zone(timezone), start, forward=forward):
         return window
-    raise InvalidOption(f"cron is {shown(expr)}: it has no run from {start} to the end of time")
+    when = f"{'after' if forward else 'before'} {start.date()}"
+    raise InvalidOption(f"cron is {shown(expr)}: there is no run {when}")
 
 
 def _windows(line: CronLine, zone: tzinfo, start: datetime, *, forward: bool) -> Iterator[datetime]:
@@ -122,26 +125,25 @@ def _windows(line: CronLine, zone: tzinfo, start: datetime, *, forward: bool) ->
 
 
 def _instants(line: CronLine, zone: tzinfo, start: datetime, forward: bool) -> Iterator[datetime]:
-    """The moments at which a clock shows a time of the line, in their order.
+    """The moments at which the clock on the wall shows a time of the line, in their order.
 
-    While the clock shows for the second time what it has shown before, its times come from the
-    same walls as those of the first pass: they wait until that one is over.
+    A time that it shows twice is met once, with its two moments: the one of the other pass waits
+    until this pass is over.
     """
     waiting: deque[datetime] = deque()
     for wall in line.walls(_first_wall(start, forward), forward=forward):
         moments = _moments(wall, zone, line.real_time)
-        for number, moment in enumerate(moments if forward else reversed(moments)):
-            if number:
-                waiting.append(moment)
-                continue
+        if moments:
+            moment, *other = moments if forward else reversed(moments)
             while waiting and (moment > waiting[0]) is forward:
                 yield waiting.popleft()
             yield moment
+            waiting.extend(other)
     yield from waiting
 
 
 def _first_wall(start: datetime, forward: bool) -> datetime:
-    """Where to begin, so that no time is passed over that the clock shows twice."""
+    """Where to begin: far enough back that no time which the clock shows twice is missed."""
     wall = start.replace(microsecond=0, tzinfo=None, fold=0)
     repeated = max(_offset(wall, start.tzinfo) - _offset(wall, start.tzinfo, fold=1), _NOTHING)
     return wall - repeated if forward else wall + repeated
@@ -194,12 +196,9 @@ def _utc(moment: datetime, what: str) -> datetime:
 def _zone(name: str) -> tzinfo:
     if name == "UTC":
         return UTC
-    of_all_machines = isinstance(name, str) and not _OF_THIS_MACHINE.match(name)
-    try:
-        if of_all_machines:
+    with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+        if isinstance(name, str) and not _OF_THIS_MACHINE.match(name):
             return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        pass
     raise InvalidOption(f"timezone is {shown(name)}: there is no such time zone; {_advice(name)}")
 
 

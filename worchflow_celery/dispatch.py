@@ -51,7 +51,7 @@ def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[s
     if not store.insert(new):
         _check_same(store.identity(new.id), new)
         return new.id, False
-    _tell_queued(runtime, new.id, new.flow)
+    tell_queued(runtime, new.id, new.flow)
     if publish and new.not_before is None and not _publish_new(runtime, new):
         with suppress(StoreUnavailable):  # it is stored, and due in a few seconds all the same
             store.publish_failed(new.id)
@@ -70,7 +70,7 @@ def send_many(runtime: Runtime, requests: Sequence[Request]) -> set[str]:
     unpublished = []
     for new in many:
         if new.id in fresh:
-            _tell_queued(runtime, new.id, new.flow)
+            tell_queued(runtime, new.id, new.flow)
             if not _publish_new(runtime, new):
                 unpublished.append(new.id)
     if unpublished:
@@ -99,7 +99,7 @@ def republish(runtime: Runtime, due: Due) -> bool:
 def retry(runtime: Runtime, execution_id: str) -> str:
     """Put a failed or cancelled execution back in line and publish it."""
     due = runtime.store.executions.retry(execution_id)
-    _tell_queued(runtime, due.id, due.flow)
+    tell_queued(runtime, due.id, due.flow)
     republish(runtime, due)
     return due.id
 
@@ -173,7 +173,8 @@ def _new_execution(request: Request) -> NewExecution:
     )
 
 
-def _tell_queued(runtime: Runtime, execution_id: str, flow: str) -> None:
+def tell_queued(runtime: Runtime, execution_id: str, flow: str) -> None:
+    """Send the signal that an execution is in line (again)."""
     signals.execution_updated.send(
         runtime.sender, execution_id=execution_id, flow=flow, status=ExecutionStatus.QUEUED
     )

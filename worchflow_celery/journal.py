@@ -1,17 +1,15 @@
 """The record of one attempt's steps: what earlier attempts wrote, and what this one adds."""
 
-import inspect
 import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
-from typing import Any, TypeVar, get_type_hints
-from weakref import WeakKeyDictionary
+from typing import Any, TypeVar
 
 from worchflow_celery import codec, signals
+from worchflow_celery.annotations import annotation_of
 from worchflow_celery.errors import (
     ExecutionTimeout,
     HandOver,
@@ -42,10 +40,7 @@ _AGAIN = 0.2
 #: kills its workers has a name when the execution is given up.
 _SUSPICIOUS_CRASHES = 2
 #: Errors that are final for a step: its effect has happened, its value cannot be kept.
-_FINAL: dict[str, type[WorchflowError]] = {
-    "UnserializableResult": UnserializableResult,
-    "PayloadTooLarge": PayloadTooLarge,
-}
+_FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +82,14 @@ class Known:
 class Journal:
     """Keeps the promises of ``step.run``: keys, checkpoints, the lease, the limits."""
 
-    def __init__(self, runtime: Runtime, lease: Lease, checkpoints: list[Checkpoint]) -> None:
+    def __init__(
+        self, runtime: Runtime, lease: Lease, checkpoints: list[Checkpoint], *, eager: bool = False
+    ) -> None:
         self._runtime = runtime
         self._process = runtime.process
         self._lease = lease
         self._claim = lease.claim
+        self._eager = eager
         self._thread = threading.get_ident()
         self._keys: set[str] = set()
         self._uses: dict[str, int] = {}
@@ -209,8 +207,8 @@ class Journal:
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
         if final or len(runs) > options.retries:
             raise error
-        delay = options.retry_delay
-        if isinstance(error, RetryAfter):
+        delay = 0.0 if self._eager else options.retry_delay
+        if isinstance(error, RetryAfter) and not self._eager:
             delay = max(delay, seconds_until(error.when, self._process.store.database.now()))
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
@@ -300,29 +298,3 @@ class Journal:
             key=run.key,
             **more,
         )
-
-
-_annotations: "WeakKeyDictionary[Any, Any]" = WeakKeyDictionary()
-
-
-def annotation_of(fn: Callable[..., Any]) -> Any:
-    """The return annotation of a function, or ``None``."""
-    while isinstance(fn, partial):
-        fn = fn.func
-    if not inspect.isroutine(fn) and not inspect.isclass(fn):
-        fn = type(fn).__call__
-    if inspect.isclass(fn):
-        return fn
-    function = getattr(fn, "__func__", fn)
-    if "return" not in getattr(function, "__annotations__", {}):
-        return None
-    try:
-        return _annotations[function]
-    except KeyError:
-        pass
-    try:
-        annotation = get_type_hints(function).get("return")
-    except Exception:  # an annotation may name anything, also what does not exist
-        annotation = None
-    _annotations[function] = annotation
-    return annotation

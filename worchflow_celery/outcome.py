@@ -116,11 +116,14 @@ def retry_delay(
 
 def seconds_until(when: float | timedelta | datetime, now: datetime) -> float:
     """Seconds from ``now`` until a moment, or a duration's own; from 0 to ten years."""
-    if isinstance(when, datetime):
-        when = when - now
-    if isinstance(when, timedelta):
-        when = when.total_seconds()
-    return max(0.0, float(min(when, TEN_YEARS)))
+    try:
+        if isinstance(when, datetime):
+            when = when - now
+        if isinstance(when, timedelta):
+            when = when.total_seconds()
+        return max(0.0, float(min(when, TEN_YEARS)))
+    except TypeError:  # a subclass of the user's may make anything of it
+        return 0.0
 
 
 def over_crash_budget(crashed: tuple[int, ...], last_checkpoint: int, retries: int) -> bool:
@@ -134,16 +137,20 @@ def over_crash_budget(crashed: tuple[int, ...], last_checkpoint: int, retries: i
 
 def describe(error: BaseException) -> dict[str, str]:
     """An error as it is stored: type, message, traceback, each cut to 8 kB."""
-    try:
-        message = str(error)
-    except Exception:  # a user's __str__ may do anything
-        message = "(its text could not be made)"
     frames = traceback.format_exception(type(error), error, _users_frames(error), limit=-20)
     return {
         "type": cut(type(error).__name__),
-        "message": cut(message),
+        "message": cut(message_of(error)),
         "traceback": cut("".join(frames), keep_end=True),
     }
+
+
+def message_of(error: BaseException) -> str:
+    """The whole text of an error."""
+    try:
+        return str(error)
+    except Exception:  # a user's __str__ may do anything
+        return "(its text could not be made)"
 
 
 def _users_frames(error: BaseException) -> TracebackType | None:

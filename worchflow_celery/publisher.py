@@ -159,8 +159,10 @@ class Publisher:
             return Queue(name, Exchange(""), routing_key=name)
 
     def _give_up(self, producer: Producer | None, error: Exception) -> None:
+        level = logging.WARNING if self._failed_at is None else logging.DEBUG
         self._failed_at = elapsed()
-        logger.warning(
+        logger.log(
+            level,
             "The broker does not answer (%s): executions wait in MongoDB until it does",
             type(error).__name__,
         )

@@ -126,6 +126,7 @@ class Sweeper:
                     due.id,
                     extra={"execution": due.id},
                 )
+                dispatch.tell_queued(self._runtime, due.id, due.flow)
                 ready.append(due)
         self._publish(ready)
         self._look_rarely(scope)
@@ -197,6 +198,7 @@ class Sweeper:
                     due.id,
                     extra={"execution": due.id},
                 )
+                dispatch.tell_queued(self._runtime, due.id, due.flow)
         self._children = living  # only now: a sweep that failed looks again
 
     def _living_children(self) -> frozenset[int] | None:

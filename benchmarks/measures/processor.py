@@ -15,7 +15,7 @@ _POOLS: Sequence[str] = ("threads", "prefork")
 _STEPS: Sequence[int] = (1, 5, 20)
 _CONCURRENCY = 4
 #: Steps of one contestant in one round, and executions at the least.
-_TOTAL, _FEWEST, _QUICK = 4_000, 400, 40
+_TOTAL, _FEWEST, _QUICK = 1_000, 100, 40
 
 
 def measure(stage: Stage) -> Iterator[Row]:

@@ -14,7 +14,7 @@ STYLES = {
     "back": "1;32",
     "pay-1": "36",
     "pay-2": "35",
-    "pay-3": "34",
+    "pay-3": "94",
     "pay-4": "33",
 }
 PLAIN_LETTERS = {"→": "->", "✓": "ok", "✗": "NO", "─": "-", "·": "-"}
@@ -28,7 +28,7 @@ class Screen:
         self._stream = stream
         self._live = stream.isatty() and environment.get("TERM", "dumb") != "dumb"
         self._colour = self._live and not environment.get("NO_COLOR")
-        self._plain = not _encodes("".join(PLAIN_LETTERS), stream.encoding)
+        self._plain = not _encodes("".join(PLAIN_LETTERS), stream.encoding or "utf-8")
         self._status = ""
 
     def line(self, *parts: str | tuple[str, str]) -> None:

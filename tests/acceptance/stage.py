@@ -25,8 +25,13 @@ class Story:
     """What became of an execution, and what its steps did."""
 
     execution: Execution
-    #: How often each of its steps began.
-    begun: list[int]
+    #: Its steps by number, each time one began.
+    order: list[int]
+
+    @property
+    def begun(self) -> list[int]:
+        """How often each of its steps began."""
+        return [self.order.count(number) for number in range(self.execution.data["count"])]
 
     @property
     def outcomes(self) -> list[str]:
@@ -80,9 +85,9 @@ class Stage:
         eventually(lambda: self.diary.counts()[line] >= times, within=within, what=line)
 
     def story(self, handle: ExecutionHandle[Any]) -> Story:
-        execution, counts = handle.get(), self.diary.counts()
-        steps = execution.data["count"] if isinstance(execution.data, dict) else 0
-        return Story(execution, [counts[f"begin {handle.id} {n}"] for n in range(steps)])
+        begins = f"begin {handle.id} "
+        lines = [line for line in self.diary.lines() if line.startswith(begins)]
+        return Story(handle.get(), [int(line.removeprefix(begins)) for line in lines])
 
     def finished(self, handle: ExecutionHandle[Any], within: float = 30.0) -> Story:
         """Wait for its end, whatever that is."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.acceptance.stage import SetUp, Stage, Story, seconds_until_end
-from tests.support import Worker
+from tests.support import Worker, eventually
 from worchflow_celery import ExecutionHandle
 from worchflow_celery.clock import utcnow
 
@@ -67,7 +67,7 @@ def hold(stage: Stage, name: str) -> ExecutionHandle[int]:
 
 def wait_for_a_retry(stage: Stage) -> ExecutionHandle[int]:
     handle = stage.send("flaky", 2, queue=stage.queue("retries"))
-    stage.wait_for("attempt", handle.id, 1)
+    eventually(lambda: handle.status == "retrying", what="the first attempt fails")
     return handle
 
 

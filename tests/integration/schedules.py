@@ -1,8 +1,9 @@
 """Scheduled flows whose past a test makes up: MongoDB's clock cannot be turned, cursors can."""
 
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.utils.dispatch import Signal
@@ -56,7 +57,10 @@ class Clockwork:
     def now(self) -> datetime:
         """On MongoDB's clock."""
         now: datetime = self.bench.database.command("hello")["localTime"]
-        return now
+        return now.replace(tzinfo=UTC)
+
+    def last_hour(self) -> datetime:
+        return self.now().replace(minute=0, second=0, microsecond=0)
 
     def windows(self, flow: str, limit: int = 1000) -> list[Window]:
         """Newest first."""
@@ -73,6 +77,15 @@ class Clockwork:
     def until(self, timetable: Timetable, condition: Callable[[], object]) -> None:
         """Let a leader go on until something is so."""
         eventually(lambda: (timetable.fire_due(), condition())[1], within=20)
+
+
+def at_once(timetables: Sequence[Timetable]) -> None:
+    """Two leaders, though there should be one."""
+    threads = [threading.Thread(target=one.fire_due) for one in timetables]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 @contextmanager

@@ -1,17 +1,15 @@
 """What becomes of windows: fired, missed, skipped, each decided once."""
 
-import threading
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from celery import Celery
 
-from tests.integration.schedules import Clockwork
+from tests.integration.schedules import Clockwork, at_once
 from tests.support import Bench, deliver
 from worchflow_celery import Worchflow, dispatch
 from worchflow_celery.models import Window
-from worchflow_celery.timetable import Timetable
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
@@ -56,7 +54,7 @@ def test_an_execution_knows_its_window(clockwork: Clockwork, worchflow: Worchflo
 
     clockwork.gap("report", HOUR).fire_due()
 
-    hour = last_hour(clockwork)
+    hour = clockwork.last_hour()
     execution = worchflow.get(f"cron:report@{hour:%Y-%m-%dT%H:%M:%SZ}")
     assert execution.scheduled_for == hour
     assert execution.data is None
@@ -101,7 +99,7 @@ def test_missed_windows_are_caught_up_by_policy(
 
     clockwork.gap("report", 3 * HOUR).fire_due()
 
-    hour, runs = last_hour(clockwork), outcomes.count("missed-ran")
+    hour, runs = clockwork.last_hour(), outcomes.count("missed-ran")
     assert clockwork.outcomes("report") == outcomes
     assert clockwork.executions("report") == [hour - number * HOUR for number in range(runs)]
 
@@ -120,7 +118,7 @@ def test_of_many_missed_windows_the_newest_hundred_run(clockwork: Clockwork) -> 
 
     clockwork.gap("report", 150 * HOUR).fire_due()
 
-    hour = last_hour(clockwork)
+    hour = clockwork.last_hour()
     reason = str(clockwork.windows("report")[0].reason)
     assert clockwork.executions("report") == [hour - number * HOUR for number in range(100)]
     assert "150 missed" in reason and "only the newest 100 run" in reason
@@ -234,7 +232,7 @@ def test_what_a_leader_decided_before_it_died_is_done_by_the_next_one(
     timetable.fire_due()
 
     assert clockwork.outcomes("report") == ["fired"]
-    assert clockwork.executions("report") == [last_hour(clockwork)]
+    assert clockwork.executions("report") == [clockwork.last_hour()]
 
 
 def test_what_a_leader_started_before_it_died_is_not_started_again(
@@ -277,21 +275,9 @@ def test_two_timetables_with_different_policies_agree_on_each_window(
     assert clockwork.executions("report") == run
 
 
-def at_once(timetables: Sequence[Timetable]) -> None:
-    threads = [threading.Thread(target=one.fire_due) for one in timetables]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def last_hour(clockwork: Clockwork) -> datetime:
-    return clockwork.now().replace(minute=0, second=0, microsecond=0)
-
-
 def fired(flow: str, clockwork: Clockwork) -> Window:
     """What a leader would have decided on the last full hour."""
-    hour = last_hour(clockwork)
+    hour = clockwork.last_hour()
     execution_id = f"cron:{flow}@{hour:%Y-%m-%dT%H:%M:%SZ}"
     return Window(
         flow=flow, scheduled_for=hour, fired_at=hour, outcome="fired", execution_id=execution_id

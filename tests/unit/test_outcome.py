@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worchflow_celery import errors, outcome
+from worchflow_celery import errors
 from worchflow_celery.errors import NonRetriableError, RetryAfter
 from worchflow_celery.options import TEN_YEARS, FlowOptions, flow_options
 from worchflow_celery.outcome import Failed, Retried, judge, over_crash_budget, retry_delay
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
-KB8 = 8192
 
 numbers = st.integers(1, 1001)
 fractions = st.floats(0, 1)
@@ -157,13 +156,24 @@ def test_any_other_error_is_retried(error: BaseException) -> None:
         (datetime.max.replace(tzinfo=UTC), TEN_YEARS),
     ],
 )
-def test_retry_after_waits_no_less_than_it_says_and_ten_years_at_most(when: Any, delay: float) -> None:
+def test_retry_after_waits_no_less_than_it_says_and_ten_years_at_most(
+    when: Any, delay: float
+) -> None:
     options = FlowOptions(retries=1, retry_delay=5.0)
 
     judged = judge(RetryAfter(when), attempt=1, options=options, now=NOW)
 
     assert isinstance(judged, Retried)
     assert judged.delay == delay
+
+
+def test_a_retry_after_whose_time_was_spoiled_is_retried_like_any_other() -> None:
+    error = RetryAfter(60)
+    error.when = "never"  # type: ignore[assignment]
+
+    judged = judge(error, attempt=1, options=FlowOptions(retries=1, retry_delay=5.0), now=NOW)
+
+    assert judged == Retried(error, 5.0)
 
 
 def test_retry_after_adds_no_retry() -> None:
@@ -202,96 +212,3 @@ def test_another_crash_never_mends_a_spent_budget(
     assert over_crash_budget(more, checkpoint, retries) >= over_crash_budget(
         crashed, checkpoint, retries
     )
-
-
-class Stubborn(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("no text")
-
-
-class NoString(Exception):
-    def __str__(self) -> str:
-        return 5  # type: ignore[return-value]
-
-
-def raised(error: BaseException) -> BaseException:
-    try:
-        raise error
-    except BaseException as caught:
-        return caught
-
-
-def test_an_error_is_described_by_type_message_and_traceback() -> None:
-    described = outcome.describe(raised(ValueError("bad amount")))
-
-    assert described["type"] == "ValueError"
-    assert described["message"] == "bad amount"
-    assert "in raised" in described["traceback"]
-    assert described["traceback"].endswith("ValueError: bad amount\n")
-
-
-LONG = {
-    "text": ValueError("x" * 50_000_000),
-    "wide text": ValueError("€" * 10_000),
-    "name": type("N" * 100_000, (Exception,), {})("short"),
-    "notes": ValueError("x"),
-}
-LONG["notes"].add_note("n" * 100_000)
-
-
-@pytest.mark.parametrize("error", LONG.values(), ids=LONG)
-def test_no_part_of_a_described_error_has_more_than_8_kb(error: Exception) -> None:
-    described = outcome.describe(raised(error))
-
-    sizes = {part: len(text.encode()) for part, text in described.items()}
-    assert all(0 < size <= KB8 for size in sizes.values()), sizes
-
-
-def test_of_a_long_message_the_beginning_is_kept_and_of_a_traceback_the_end() -> None:
-    error = ValueError("begin" + "x" * 20_000 + "end")
-
-    described = outcome.describe(raised(error))
-
-    assert described["message"].startswith("beginx")
-    assert described["traceback"].endswith("xend\n")
-
-
-@pytest.mark.parametrize("error", [Stubborn(), NoString()], ids=repr)
-def test_an_error_without_a_text_is_described_all_the_same(error: Exception) -> None:
-    described = outcome.describe(raised(error))
-
-    assert described["type"] == type(error).__name__
-    assert described["message"] == "(its text could not be made)"
-
-
-def test_a_traceback_begins_with_the_user_s_code() -> None:
-    def users_code() -> float:
-        raise ValueError("bad amount")
-
-    try:
-        retry_delay(FlowOptions(retry_backoff=True), 1, jitter=users_code)
-    except ValueError as error:
-        assert error.__traceback__ is not None
-        called_by_us = error.with_traceback(error.__traceback__.tb_next)
-
-    traceback = outcome.describe(called_by_us)["traceback"]
-
-    assert "in users_code" in traceback
-    assert "in retry_delay" not in traceback
-
-
-@given(st.text(st.characters(), max_size=20_000))
-def test_a_cut_text_is_short_and_valid_utf_8(text: str) -> None:
-    for keep_end in (True, False):
-        short = outcome.cut(text, keep_end=keep_end)
-
-        assert len(short.encode()) <= KB8
-
-
-@given(st.text(max_size=2000))
-def test_a_short_text_is_not_cut(text: str) -> None:
-    assert outcome.cut(text) == text == outcome.cut(text, keep_end=True)
-
-
-def test_what_utf_8_cannot_carry_is_escaped() -> None:
-    assert outcome.cut("a\ud800b") == "a\\ud800b"

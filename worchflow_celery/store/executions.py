@@ -12,7 +12,7 @@ from pymongo.errors import DuplicateKeyError
 
 from worchflow_celery.errors import ExecutionNotFound, InvalidOption, InvalidTransition
 from worchflow_celery.models import Execution, ExecutionStatus, Page
-from worchflow_celery.options import check_search_field, searchable
+from worchflow_celery.options import check_id, check_search_field, searchable, shown
 from worchflow_celery.store.database import Database, translated, write_new
 from worchflow_celery.store.records import (
     Document,
@@ -212,11 +212,13 @@ def filters_of(
         many = [status] if isinstance(status, str) else list(_iterable(status))
         filters["status"] = {"$in": [_status(one) for one in many]}
     if flow is not None:
-        filters["flow"] = {"$eq": str(flow)}
+        filters["flow"] = {"$eq": check_id(flow, "flow")}
     created = {"$gte": after, "$lt": before}
     created = {operator: moment for operator, moment in created.items() if moment is not None}
     if created:
         filters["created_at"] = created
+    if not isinstance(search, Mapping | None):
+        raise InvalidOption(f"search is {shown(search)}: it must map fields to their values")
     for name, value in (search or {}).items():
         check_search_field(name)
         filters[f"search.{name}"] = {"$eq": searchable(value)}

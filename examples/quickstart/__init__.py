@@ -1,0 +1,1 @@
+"""The first flow: a payment in three steps."""

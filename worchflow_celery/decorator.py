@@ -1,0 +1,76 @@
+"""What ``@worchflow.flow(...)`` turns a function into, and which options it refuses."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar, overload
+
+from worchflow_celery import cron
+from worchflow_celery.context import AsyncStep, Step
+from worchflow_celery.errors import InvalidOption
+from worchflow_celery.flow import Flow
+from worchflow_celery.models import Event
+from worchflow_celery.options import FlowOptions
+from worchflow_celery.windows import LONGEST_FLOW_ID
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_NOT_YET = {
+    "on_failure": "durable composition",
+    "concurrency": "durable composition",
+    "concurrency_key": "durable composition",
+    "throttle": "durable composition",
+}
+#: Options of a Celery task that a flow does not have, and what it has instead.
+_NOT_OURS = {
+    "name": "the flow's id, the first argument",
+    "base": "nothing: a flow is a Flow",
+    "bind": "the `step` argument",
+    "shared": "nothing: flows are registered in their own app only",
+    "lazy": "nothing",
+    "max_retries": "retries=",
+    "default_retry_delay": "retry_delay=",
+    "autoretry_for": "retries=: every error is retried but NonRetriableError",
+    "retry_kwargs": "retries= and retry_delay=",
+    "pydantic": "the annotation of the event: Event[Model]",
+    "serializer": "nothing: a flow's messages are JSON",
+    "typing": "the annotation of the event: Event[Model]",
+}
+
+
+class Decorator(Protocol):
+    """Turns a handler into a flow, with the types of its event and its result."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[Event[In], AsyncStep], Awaitable[Out]], /
+    ) -> Flow[In, Out]: ...
+    @overload
+    def __call__(self, function: Callable[[Event[In]], Awaitable[Out]], /) -> Flow[In, Out]: ...
+    @overload
+    def __call__(self, function: Callable[[Event[In], Step], Out], /) -> Flow[In, Out]: ...
+    @overload
+    def __call__(self, function: Callable[[Event[In]], Out], /) -> Flow[In, Out]: ...
+
+
+def check_schedule(flow_id: str, checked: FlowOptions) -> None:
+    """Refuse a line or a time zone that cannot be, naming the flow."""
+    if checked.cron is None:
+        return
+    if len(flow_id) > LONGEST_FLOW_ID:
+        raise InvalidOption(
+            f"flow {flow_id!r}: it has a cron, so its id must not be longer than "
+            f"{LONGEST_FLOW_ID} characters: the ids of its executions hold the window as well"
+        )
+    try:
+        cron.check(checked.cron, checked.timezone)
+    except ValueError as error:
+        raise InvalidOption(f"flow {flow_id!r}: {error}") from None
+
+
+def check_celery_options(given: Mapping[str, Any]) -> None:
+    """Refuse options of a Celery task that a flow does not have."""
+    for name in given:
+        if name in _NOT_YET:
+            raise InvalidOption(f"{name}= arrives with {_NOT_YET[name]}; this version has none")
+        if name in _NOT_OURS:
+            raise InvalidOption(f"{name}= is not an option of a flow; use {_NOT_OURS[name]}")

@@ -1,0 +1,105 @@
+"""A handler is called: with its event and steps, under its time limit, sync or async."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from worchflow_celery import codec
+from worchflow_celery.clock import elapsed
+from worchflow_celery.context import AsyncStep, Step
+from worchflow_celery.deadlines import Deadline
+from worchflow_celery.definition import Definition
+from worchflow_celery.errors import ExecutionTimeout, PayloadTooLarge, UnserializableResult
+from worchflow_celery.journal import Journal
+from worchflow_celery.models import Event
+from worchflow_celery.runtime import Runtime
+from worchflow_celery.store.records import Claim
+
+
+def call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> str:
+    """Call the handler of a claimed execution; return its result, encoded.
+
+    Raises whatever the handler raises, and what says that data or result are not as they must be.
+    """
+    event: Event[Any] = Event(
+        claim.id, claim.flow, definition.data(claim.data), claim.created_at, claim.attempt
+    )
+    run = _run_async if definition.is_async else _run
+    return _encoded(runtime, definition, run(runtime, definition, event, journal))
+
+
+def _run(runtime: Runtime, definition: Definition, event: Event[Any], journal: Journal) -> Any:
+    watch, timeout = runtime.process.watch, definition.options.timeout
+    if timeout is None:
+        return _bound(definition, event, Step(journal, watch, None))()
+    deadline = Deadline(elapsed() + timeout, ExecutionTimeout, _too_long(definition))
+    return watch.call(deadline, _bound(definition, event, Step(journal, watch, deadline)))
+
+
+def _run_async(
+    runtime: Runtime, definition: Definition, event: Event[Any], journal: Journal
+) -> Any:
+    handler = _bound(definition, event, AsyncStep(journal, runtime.process.watch))
+
+    async def run() -> Any:
+        limit = asyncio.timeout(definition.options.timeout)
+        try:
+            async with limit:
+                return await handler()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise ExecutionTimeout(_too_long(definition)) from error
+
+    return _run_coroutine(run())
+
+
+def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run it in a loop of its own; in a thread of its own when this one's loop is busy."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    ended: list[Any] = []
+
+    def run() -> None:
+        try:
+            ended.append((asyncio.run(coroutine), None))
+        except BaseException as error:  # carried over to the waiting thread
+            ended.append((None, error))
+
+    thread = threading.Thread(target=run, name="worchflow-eager")
+    thread.start()
+    thread.join()
+    value, error = ended[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def _bound(definition: Definition, event: Event[Any], step: Step | AsyncStep) -> Callable[[], Any]:
+    if definition.wants_step:
+        return lambda: definition.function(event=event, step=step)
+    return lambda: definition.function(event=event)
+
+
+def _too_long(definition: Definition) -> str:
+    timeout = definition.options.timeout or 0
+    return f"flow {definition.id!r} ran longer than its timeout of {timeout:g} s"
+
+
+def _encoded(runtime: Runtime, definition: Definition, result: Any) -> str:
+    limit = runtime.settings.max_payload_bytes
+    try:
+        return codec.encode(result, annotation=definition.returns, limit=limit)
+    except codec.OversizedValue as error:
+        raise PayloadTooLarge(
+            f"flow {definition.id!r} returned at least {error.size} bytes; the limit is "
+            f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and return "
+            "a reference"
+        ) from None
+    except codec.UnencodableValue as error:
+        raise UnserializableResult(
+            f"flow {definition.id!r} returned what cannot be stored: {error}"
+        ) from None
