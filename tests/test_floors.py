@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
 clock models signals errors
-options codec outcome settings shutdown deadlines _cronline cron definition
+options annotations codec outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
-dispatch journal context attempt timetable
-handle flow recovery beat app
+dispatch canvas journal context handler attempt delivery timetable scheduling
+handle flow recovery beat decorator app
 __init__
 """.split()
 
@@ -26,7 +26,7 @@ DOORS = {
     "redis": {"leader", "servers"},
     "kombu": {"publisher", "dispatch", "recovery", "beat"},
     "billiard": {"recovery"},
-    "croniter": {"_cronline"},
+    "croniter": {"cronline"},
     "click": set(),
     "pytest": set(),
 }

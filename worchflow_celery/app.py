@@ -7,21 +7,22 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from celery import Celery
-from celery.utils.threads import LocalStack
 
-from worchflow_celery import cron as rules
-from worchflow_celery import dispatch, options
-from worchflow_celery.decorator import Decorator, check_celery_options, check_schedule
-from worchflow_celery.definition import Definition, encode_plain
-from worchflow_celery.errors import InvalidOption, ScheduleNotFound
+from worchflow_celery import dispatch, options, scheduling
+from worchflow_celery.decorator import (
+    Decorator,
+    check_celery_options,
+    check_schedule,
+    make_flow,
+)
+from worchflow_celery.definition import Definition
+from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
 from worchflow_celery.models import Execution, Page, Schedule, StepRecord, Window
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.settings import Settings
 from worchflow_celery.store.executions import filters_of
-from worchflow_celery.store.schedules import Cursor
-from worchflow_celery.windows import line_of
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -144,17 +145,9 @@ class Worchflow:
         known = self._flows.get(flow)
         if known is not None:
             return known.send(data, id=id, delay=delay, eta=eta, queue=queue, priority=priority)
-        if id is not None:
-            options.check_execution_id(id)
-        request = dispatch.Request(
-            flow=flow,
-            data=encode_plain(flow, data, self.settings.max_payload_bytes),
-            queue=dispatch.queue_of(self.app, flow, options.check_queue(queue)),
-            id=id,
-            not_before=dispatch.not_before(delay, eta),
-            priority=options.check_priority(priority),
+        execution_id = dispatch.send_by_name(
+            self.runtime, flow, data, id=id, delay=delay, eta=eta, queue=queue, priority=priority
         )
-        execution_id, _ = dispatch.send(self.runtime, request)
         return ExecutionHandle(self.runtime, execution_id)
 
     def get(self, id: str) -> Execution:
@@ -209,21 +202,19 @@ class Worchflow:
 
     def schedules(self) -> list[Schedule]:
         """The schedules of this app's flows, by id."""
-        scheduled = sorted(one.id for one in self._scheduled().values())
-        known = self.runtime.store.schedules.cursors(scheduled)
-        return [self._schedule(flow, known.by_flow.get(flow), known.now) for flow in scheduled]
+        return scheduling.schedules(self.runtime)
 
     def pause_schedule(self, flow: str) -> None:
         """Stop firing a flow, also over restarts; raises ``ScheduleNotFound``."""
-        self._pause(flow, True)
+        scheduling.pause(self.runtime, flow, True)
 
     def resume_schedule(self, flow: str) -> None:
         """Fire it again, from now on: nothing of the pause is caught up."""
-        self._pause(flow, False)
+        scheduling.pause(self.runtime, flow, False)
 
     def trigger_schedule(self, flow: str) -> ExecutionHandle[Any]:
         """Start a scheduled flow now, beside its windows; raises ``ScheduleNotFound``."""
-        self._scheduled_flow(flow)
+        scheduling.scheduled(self.runtime, flow)
         return self._flows[flow].send()
 
     def windows(self, flow: str, limit: int = 60) -> list[Window]:
@@ -240,38 +231,6 @@ class Worchflow:
         """Close this process's connections; the next use opens new ones."""
         self.runtime.close()
 
-    def _scheduled(self) -> dict[str, Definition]:
-        known = self.runtime.definitions
-        return {flow: one for flow, one in known.items() if one.options.cron is not None}
-
-    def _scheduled_flow(self, flow: str) -> Definition:
-        found = self._scheduled().get(flow)
-        if found is None:
-            raise ScheduleNotFound(
-                f"flow {flow!r:.80} has no schedule in this app: give it cron= in its decorator"
-            )
-        return found
-
-    def _schedule(self, flow: str, cursor: Cursor | None, now: datetime) -> Schedule:
-        own = self._scheduled_flow(flow).options
-        line = str(own.cron)
-        paused = cursor.paused if cursor else False
-        return Schedule(
-            id=flow,
-            cron=line,
-            timezone=own.timezone,
-            next_run=None if paused else rules.next_run(line, now, own.timezone),
-            last_run=cursor.last_run if cursor else None,
-            paused=paused,
-        )
-
-    def _pause(self, flow: str, paused: bool) -> None:
-        definition = self._scheduled_flow(flow)
-        schedules = self.runtime.store.schedules
-        if not schedules.pause(flow, paused):  # no scheduler has seen it yet
-            schedules.begin([line_of(definition)])
-            schedules.pause(flow, paused)
-
     def _automatic_id(self, function: Callable[..., Any]) -> str:
         name = getattr(function, "__name__", type(function).__name__)
         return options.check_id(self.app.gen_task_name(name, function.__module__), "flow id")
@@ -286,19 +245,7 @@ class Worchflow:
                 f"flow id {definition.id!r} is taken by another flow or task of the app "
                 f"{self.app.main!r}: choose another one"
             )
-        function = definition.function
-        attributes = {
-            **celery_task_options,
-            "name": definition.id,
-            "definition": definition,
-            "runtime": self.runtime,
-            "_app": self.app,
-            "__module__": function.__module__,
-            "__doc__": function.__doc__,
-            "__wrapped__": staticmethod(function),
-            "request_stack": LocalStack(),  # for a direct call before the app is finalized
-        }
-        flow: Flow[Any, Any] = type(getattr(function, "__name__", "flow"), (Flow,), attributes)()
+        flow = make_flow(app, self.runtime, definition, celery_task_options)
         # Not app.register_task(): it would finalize the app, and so read a configuration that
         # may come after the flows. Whatever is in the registry is bound when the app is.
         registry.register(flow)

@@ -257,34 +257,34 @@ def _settlement(
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
-    sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
-    status = ExecutionStatus.QUEUED
-    match outcome:
-        case Lost():
-            logger.warning(
-                "Execution %s goes on elsewhere", claim.id, extra={"execution": claim.id}
-            )
-            return
-        case Completed(result):
-            status = ExecutionStatus.COMPLETED
-            if signals.execution_completed.receivers:
-                value = shown(result)
-                signals.execution_completed.send(sender, result=value, **told)
-        case Retried(error) | Failed(error):
-            retries = isinstance(outcome, Retried)
-            status = ExecutionStatus.RETRYING if retries else ExecutionStatus.FAILED
-            signals.execution_failed.send(
-                sender,
-                error=ErrorInfo(**describe(error)),
-                attempt=claim.attempt,
-                will_retry=retries,
-                **told,
-            )
-        case Waiting():
-            status = ExecutionStatus.WAITING
-        case Cancelled():
-            status = ExecutionStatus.CANCELLED
+    told: dict[str, Any] = {"execution_id": claim.id, "flow": claim.flow}
+    status = _STATUS.get(type(outcome))
+    if status is None:
+        logger.warning("Execution %s goes on elsewhere", claim.id, extra={"execution": claim.id})
+        return
+    if isinstance(outcome, Completed) and signals.execution_completed.receivers:
+        value = shown(outcome.result)
+        signals.execution_completed.send(runtime.sender, result=value, **told)
+    elif isinstance(outcome, Retried | Failed):
+        signals.execution_failed.send(
+            runtime.sender,
+            error=ErrorInfo(**describe(outcome.error)),
+            attempt=claim.attempt,
+            will_retry=isinstance(outcome, Retried),
+            **told,
+        )
     logger.info(
         "Execution %s of %s is %s", claim.id, claim.flow, status, extra={"execution": claim.id}
     )
-    signals.execution_updated.send(sender, status=status, **told)
+    signals.execution_updated.send(runtime.sender, status=status, **told)
+
+
+#: What each outcome makes of the execution; not ``Lost``: that is for others to say.
+_STATUS: dict[type[Outcome], ExecutionStatus] = {
+    Completed: ExecutionStatus.COMPLETED,
+    Retried: ExecutionStatus.RETRYING,
+    Failed: ExecutionStatus.FAILED,
+    Waiting: ExecutionStatus.WAITING,
+    HandedOver: ExecutionStatus.QUEUED,
+    Cancelled: ExecutionStatus.CANCELLED,
+}

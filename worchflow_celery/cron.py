@@ -25,8 +25,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, takewhile
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from worchflow_celery._cronline import FIRST_YEAR, LAST_YEAR, CronLine, oddity, read
 from worchflow_celery.clock import utcnow
+from worchflow_celery.cronline import FIRST_YEAR, LAST_YEAR, CronLine, oddity, read
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.options import check_moment, shown
 

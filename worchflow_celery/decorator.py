@@ -1,15 +1,23 @@
 """What ``@worchflow.flow(...)`` turns a function into, and which options it refuses."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, TypeVar, overload
 
+from celery import Celery
+from celery.utils.threads import LocalStack
+
 from worchflow_celery import cron
 from worchflow_celery.context import AsyncStep, Step
+from worchflow_celery.definition import Definition
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.models import Event
 from worchflow_celery.options import FlowOptions
+from worchflow_celery.runtime import Runtime
 from worchflow_celery.windows import LONGEST_FLOW_ID
+
+logger = logging.getLogger(__name__)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -52,6 +60,26 @@ class Decorator(Protocol):
     def __call__(self, function: Callable[[Event[In]], Out], /) -> Flow[In, Out]: ...
 
 
+def make_flow(
+    app: Celery, runtime: Runtime, definition: Definition, celery_task_options: Mapping[str, Any]
+) -> Flow[Any, Any]:
+    """A task class of its own for each flow, as Celery has it, and its one instance."""
+    function = definition.function
+    attributes = {
+        **celery_task_options,
+        "name": definition.id,
+        "definition": definition,
+        "runtime": runtime,
+        "_app": app,
+        "__module__": function.__module__,
+        "__doc__": function.__doc__,
+        "__wrapped__": staticmethod(function),
+        "request_stack": LocalStack(),  # for a direct call before the app is finalized
+    }
+    flow: Flow[Any, Any] = type(getattr(function, "__name__", "flow"), (Flow,), attributes)()
+    return flow
+
+
 def check_schedule(flow_id: str, checked: FlowOptions) -> None:
     """Refuse a line or a time zone that cannot be, naming the flow."""
     if checked.cron is None:
@@ -65,6 +93,9 @@ def check_schedule(flow_id: str, checked: FlowOptions) -> None:
         cron.check(checked.cron, checked.timezone)
     except ValueError as error:
         raise InvalidOption(f"flow {flow_id!r}: {error}") from None
+    doubt = cron.doubt(checked.cron, checked.timezone)
+    if doubt is not None:
+        logger.warning("Flow %r: %s", flow_id, doubt)
 
 
 def check_celery_options(given: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from kombu.utils import json
 
 from worchflow_celery import options, signals
 from worchflow_celery.clock import utcnow
-from worchflow_celery.definition import EncodedData
+from worchflow_celery.definition import EncodedData, encode_plain
 from worchflow_celery.errors import ExecutionConflict, InvalidOption, StoreUnavailable
 from worchflow_celery.models import ExecutionStatus
 from worchflow_celery.publisher import Message
@@ -56,6 +56,29 @@ def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[s
         with suppress(StoreUnavailable):  # it is stored, and due in a few seconds all the same
             store.publish_failed(new.id)
     return new.id, True
+
+
+def send_by_name(
+    runtime: Runtime,
+    flow: str,
+    data: object,
+    *,
+    id: str | None,
+    delay: object,
+    eta: object,
+    queue: object,
+    priority: object,
+) -> str:
+    """Start an execution of a flow that this process does not know; return its id."""
+    request = Request(
+        flow=flow,
+        data=encode_plain(flow, data, runtime.settings.max_payload_bytes),
+        queue=queue_of(runtime.app, flow, options.check_queue(queue)),
+        id=None if id is None else options.check_execution_id(id),
+        not_before=not_before(delay, eta),
+        priority=options.check_priority(priority),
+    )
+    return send(runtime, request)[0]
 
 
 def send_many(runtime: Runtime, requests: Sequence[Request]) -> set[str]:

@@ -95,15 +95,8 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
             follows=canvas.follows(given),
             message=canvas.carried(given),
         )
-        try:
-            execution_id, eager = self._start(request)
-        except ExecutionConflict:
-            if "root_id" not in given:
-                raise
-            # A chain that was sent twice, the second time with another result: the first counts.
-            logger.warning("Execution %s was started before with other data", request.id)
-            execution_id, eager = str(request.id), None
-        return self._result(execution_id, given) if eager is None else eager
+        eager = self._started_as_before(request) if "root_id" in given else self._start(request)[1]
+        return self._result(str(request.id), given) if eager is None else eager
 
     def apply(  # type: ignore[override]
         self,
@@ -176,6 +169,14 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
         eager = bool(self.app.conf.task_always_eager)
         execution_id, new = dispatch.send(self.runtime, request, publish=not eager)
         return execution_id, self._apply(execution_id) if eager and new else None
+
+    def _started_as_before(self, request: dispatch.Request) -> "EagerResult[Any] | None":
+        """A link of a chain; sent twice, the second time with other data, the first counts."""
+        try:
+            return self._start(request)[1]
+        except ExecutionConflict:
+            logger.warning("Execution %s was started before with other data", request.id)
+            return None
 
     def _apply(self, execution_id: str, *, throw: bool | None = None) -> Any:
         return super().apply((), {}, task_id=execution_id, throw=throw)

@@ -176,10 +176,10 @@ class Sweeper:
         if elapsed() - self._rarely_at < _RARELY:
             return
         self._rarely_at = elapsed()
-        store = self._runtime.store
-        for due in store.sweep.follow_ups(scope, secrets.token_hex(8)):
+        aftercare = self._runtime.store.aftercare
+        for due in aftercare.follow_ups(scope, secrets.token_hex(8)):
             dispatch.republish(self._runtime, due)
-        store.sweep.purge()
+        aftercare.purge()
 
     def _release_orphans(self, scope: Scope) -> None:
         """Put back in line what pool processes had that died since the last look."""

@@ -49,7 +49,9 @@ def test_without_election_there_is_no_lock(opened: Room) -> None:
 def test_the_banner_names_the_servers_without_passwords(opened: Room) -> None:
     url = opened.bench.redis_url.replace("//", "//:geheim@")
     beat = opened.beat("one", TEST_SETTING=f"redis_backend={url}")
-    opened.wait("scheduler_error")
+    opened.wait("scheduler_ready")
+
+    beat.stop()
 
     assert "state -> MongoDB at 127.0.0.1:" in beat.text()
     assert "lock -> Redis at 127.0.0.1:" in beat.text()
@@ -98,17 +100,18 @@ def entries(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def restarted(opened: Room) -> tuple[int, int]:
-    """A new beat, once with an entry that ran a moment ago, once with one that is overdue."""
-    opened.beat("three")
+    """New beats, once with an entry that ran a moment ago, once with one that is overdue."""
+    third = opened.beat("three")
     opened.grow("all", 1)
     fresh = opened.messages("rare")
-    opened.beats["three"].end()
+    third.stop()
     opened.bench.collection("schedules").update_one(
         {"_id": "entry:rare"},
         {"$set": {"last_run_at": datetime.now(UTC) - timedelta(hours=2)}},
     )
     for name in ("four", "five"):
         opened.beat(name)
+    eventually(lambda: opened.runs("rare"), within=30, what=opened.log())
     opened.grow("all", 2)
     return fresh, opened.messages("rare")
 

@@ -102,7 +102,8 @@ def relay(urls: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Rel
 
         killed_at = opened.leader().signal(signal.SIGKILL)
         after_kill = opened.wait("leader_acquired", since=killed_at)
-        opened.grow("all", 3)
+        eventually(lambda: len(opened.told("schedule_missed", since=killed_at)) >= 3)
+        opened.grow("all", 2)
 
         paused = opened.leader()
         paused_at = paused.signal(signal.SIGSTOP)

@@ -71,9 +71,10 @@ def add_entries(app: Celery) -> None:
         "rare": {"task": "rare", "schedule": 3600.0},
     }
 
-    @app.on_after_finalize.connect
     def periodic(sender: Celery, **_: Any) -> None:
         sender.add_periodic_task(1.0, sender.signature("periodic"), name="periodic")
+
+    app.on_after_finalize.connect(periodic, weak=False)
 
 
 def tell(diary: Diary, beat: str) -> None:

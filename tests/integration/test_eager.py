@@ -78,7 +78,7 @@ def test_retries_follow_without_their_delay(worchflow: Worchflow) -> None:
     assert outcomes == [(1, "retrying"), (2, "retrying"), (3, "completed")]
 
 
-@pytest.mark.parametrize("delay", [3, 3600])
+@pytest.mark.parametrize("delay", [4, 3600])
 def test_retries_of_a_step_follow_without_their_delay(worchflow: Worchflow, delay: float) -> None:
     @worchflow.flow("flow")
     def flow(event: Event[Any], step: Step) -> int:
@@ -93,7 +93,7 @@ def test_retries_of_a_step_follow_without_their_delay(worchflow: Worchflow, dela
 
     assert execution.result == 2
     assert execution.finished_at is not None
-    assert execution.finished_at - execution.created_at < timedelta(seconds=2)
+    assert execution.finished_at - execution.created_at < timedelta(seconds=3)
 
 
 @pytest.mark.parametrize("when", [{"delay": 3600}, {"countdown": 3600}])

@@ -181,7 +181,7 @@ def test_retry_after_retries_no_sooner_than_it_says(
     execution = run(worchflow, flow)
 
     assert execution.status == ExecutionStatus.RETRYING
-    assert delay_of(execution) == pytest.approx(delay, abs=0.2)
+    assert delay_of(execution) == pytest.approx(delay, abs=1)
     assert execution.error is not None and execution.error.message == "busy"
 
 
@@ -236,7 +236,7 @@ def test_a_short_delay_is_a_celery_countdown(worchflow: Worchflow, celery_app: C
 
     request = take(celery_app)
     assert request is not None and request.id == handle.id
-    assert (request.eta - handle.get().updated_at).total_seconds() == pytest.approx(30, abs=0.5)
+    assert (request.eta - handle.get().updated_at).total_seconds() == pytest.approx(30, abs=2)
 
 
 def test_a_long_delay_is_left_to_the_dispatcher(

@@ -115,12 +115,6 @@ def test_a_non_retriable_error_ends_the_step_and_the_flow(trial: Trial) -> None:
     assert execution.status == ExecutionStatus.FAILED
 
 
-LONG: list[tuple[Callable[[int], Any], dict[str, Any]]] = [
-    (fail(1), {"retry_delay": 30}),
-    (fail(1), {"retry_delay": timedelta(seconds=30)}),
-]
-
-
 def after(when: Callable[[], Any]) -> Callable[[int], str]:
     def act(before: int) -> str:
         if before == 0:
@@ -152,7 +146,7 @@ def test_a_long_delay_gives_the_worker_free_and_counts_no_attempt(
     assert waiting.status == ExecutionStatus.WAITING
     assert waiting.due_at is not None
     seconds = (waiting.due_at - waiting.updated_at).total_seconds()
-    assert seconds == pytest.approx(30, abs=0.3)
+    assert seconds == pytest.approx(30, abs=1)
     assert messages == 0
     done = trial.worchflow.get(trial.id)
     assert (done.result, done.attempt, trial.runs) == ("done", 1, [1, 2])

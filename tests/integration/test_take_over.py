@@ -46,8 +46,8 @@ def silence(bench: Bench, worchflow: Worchflow) -> Silence:
     [
         (1, 13, 0, True),
         (3600, 13, 0, True),
-        (1, 12, 0, False),  # observed for less than ttl / 4 + 5 s
-        (-1, 13, 0, False),  # the lease is not over
+        (1, 11, 0, False),  # observed for less than ttl / 4 + 5 s
+        (-5, 13, 0, False),  # the lease is not over
         (1, 13, 7, False),  # renewed since
         (3600, None, 0, False),  # seen by nobody
     ],
@@ -64,7 +64,7 @@ def test_a_take_over_needs_a_lease_that_is_over_and_an_observed_silence(
 
 
 @pytest.mark.parametrize(
-    ("lease_left", "suspected"), [(29, False), (16, False), (14, True), (-100, True)]
+    ("lease_left", "suspected"), [(29, False), (18, False), (14, True), (-100, True)]
 )
 def test_a_lease_is_suspected_when_half_of_it_is_gone(
     silence: Silence, lease_left: float, suspected: bool

@@ -188,21 +188,21 @@ def windows(line: Line, zone: str, first: datetime, last: datetime) -> list[date
 
 
 @pytest.mark.parametrize(("zone", "middle"), CHANGES + QUIET)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(line=lines)
 def test_the_windows_are_those_that_a_walk_through_the_minutes_finds(zone, middle, line):
     assert windows(line, zone, *span(middle)) == walk(line, zone, middle)
 
 
 @pytest.mark.parametrize(("zone", "middle"), CHANGES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(line=by_the_second)
 def test_with_six_fields_they_are_those_that_a_walk_through_the_seconds_finds(zone, middle, line):
     assert windows(line, zone, *span(middle, SECOND)) == walk(line, zone, middle, SECOND)
 
 
 @pytest.mark.parametrize(("zone", "middle"), CHANGES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(line=lines, away=st.integers(-90 * 60_000_000, 90 * 60_000_000))
 def test_the_next_and_the_previous_run_are_the_windows_around_any_moment(zone, middle, line, away):
     known = walk(line, zone, middle)
@@ -216,7 +216,7 @@ def test_the_next_and_the_previous_run_are_the_windows_around_any_moment(zone, m
 @pytest.mark.parametrize(
     "first", [datetime(2023, 1, 1), datetime(2096, 1, 1)], ids=lambda d: d.year
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(line=by_the_day)
 def test_the_days_of_years_are_those_that_a_walk_through_the_calendar_finds(first, line):
     first = first.replace(tzinfo=UTC)
@@ -225,7 +225,7 @@ def test_the_days_of_years_are_those_that_a_walk_through_the_calendar_finds(firs
     assert windows(line, "UTC", first, days[-1]) == [day for day in days if line.names(day)]
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     weekday=st.integers(0, 6), nth=st.integers(1, 5), month=fields("month"), day=st.integers(1, 31)
 )
@@ -249,7 +249,7 @@ def test_the_last_day_and_the_nth_weekday_are_those_of_the_calendar(weekday, nth
     assert found.popitem()[1] == [d for d in such if (d.day - 1) // 7 + 1 == nth]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     line=lines,
     zone=st.timezone_keys(allow_prefix=False),
@@ -266,7 +266,7 @@ def test_in_any_zone_and_year_looking_back_finds_what_looking_ahead_found(line, 
     assert cron.previous_run(str(line), ahead[0], zone) <= moment
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=st.text() | st.text("0123456789*/-,#LWHR? @MONJANfri\t", max_size=30))
 def test_any_text_is_an_expression_or_refused(text):
     try:

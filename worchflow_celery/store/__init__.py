@@ -1,5 +1,6 @@
 """Everything that is kept: the only package that speaks to MongoDB."""
 
+from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.executions import Executions
@@ -17,4 +18,5 @@ class Store:
         self.attempts = Attempts(database)
         self.steps = Steps(database)
         self.sweep = Sweep(database)
+        self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

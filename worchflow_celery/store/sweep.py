@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from pymongo import DeleteMany
 from pymongo.collection import Collection
 
 from worchflow_celery.settings import Settings
@@ -22,8 +21,6 @@ BACKLOG_PATIENCE = 600.0
 _RETRY_GRACE = 2.0
 #: Seconds between two publishes of one execution, at most.
 _LONGEST_PAUSE = 20.0
-#: Seconds between two looks after what Celery has not gone on with.
-_FOLLOW_UP_PAUSE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Sweep:
         """What is due now, or within ``ahead`` seconds, in one query."""
         with translated(self._database.settings):
             documents = list(
-                self._collection.find(self._wanted(scope, ahead), _LOOK_FIELDS).limit(BATCH)
+                self._collection.find(self._wanted(scope, ahead), LOOK_FIELDS).limit(BATCH)
             )
         found = Found([], [], [], [], None)
         pauses = []
@@ -174,42 +171,6 @@ class Sweep:
         with translated(self._settings):
             self._collection.update_many(query, [{"$set": change}])
 
-    def follow_ups(self, scope: Scope, token: str) -> list[Due]:
-        """Finished executions after which Celery has not gone on, won for publishing."""
-        mine = {"flow": {"$in": list(scope.flows)}, "queue": {"$in": list(scope.queues)}}
-        query = {"$expr": {"$lte": ["$follow_up_at", "$$NOW"]}, "follow_up_at": {"$exists": True}}
-        change = {
-            "follow_up_at": {"$add": ["$$NOW", round(_FOLLOW_UP_PAUSE * 1000)]},
-            "publisher": token,
-        }
-        with translated(self._settings):
-            found = self._collection.find({**query, **mine}, _LOOK_FIELDS).limit(BATCH)
-            late = {document["_id"]: due_of(document) for document in found}
-            if not late:
-                return []
-            self._collection.update_many({**query, "_id": {"$in": list(late)}}, [{"$set": change}])
-            won = self._collection.find(
-                {"_id": {"$in": list(late)}, "publisher": token}, {"_id": 1}
-            )
-            return [late[document["_id"]] for document in won]
-
-    def purge(self) -> int:
-        """Remove executions whose retention is over, their steps first."""
-        query = {"expires_at": {"$exists": True}, "$expr": {"$lte": ["$expires_at", "$$NOW"]}}
-        with translated(self._settings):
-            ids = [one["_id"] for one in self._collection.find(query, {"_id": 1}).limit(BATCH)]
-            if not ids:
-                return 0
-            # Marked first, so that a retry in between does not revive half of an execution.
-            mark = {"$set": {"purging": True}}
-            self._collection.update_many({**query, "_id": {"$in": ids}}, mark)
-            marked = {"_id": {"$in": ids}, "purging": True}
-            ids = [one["_id"] for one in self._collection.find(marked, {"_id": 1})]
-            steps = [DeleteMany({"_id": {"$gte": i + " ", "$lt": i + "!"}}) for i in ids]
-            if steps:
-                self._database.collection("steps").bulk_write(steps, ordered=False)
-            return self._collection.delete_many(marked).deleted_count
-
     @property
     def _collection(self) -> "Collection[Document]":
         return self._database.collection("executions")
@@ -281,12 +242,12 @@ class Sweep:
         }
         with translated(self._settings):
             document = self._collection.find_one_and_update(
-                query, [{"$set": change}], _LOOK_FIELDS, return_document=True
+                query, [{"$set": change}], LOOK_FIELDS, return_document=True
             )
         return due_of(document) if document else None
 
 
-_LOOK_FIELDS: Document = dict.fromkeys(
+LOOK_FIELDS: Document = dict.fromkeys(
     [
         "flow",
         "queue",
@@ -302,4 +263,4 @@ _LOOK_FIELDS: Document = dict.fromkeys(
     ],
     1,
 )
-_LOOK_FIELDS["now"] = "$$NOW"
+LOOK_FIELDS["now"] = "$$NOW"

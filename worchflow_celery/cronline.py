@@ -236,8 +236,7 @@ def _expand(expr: str, texts: list[str]) -> tuple[Sequence[_Values], frozenset[t
 
 
 def _plain(field: _Field, text: str) -> str:
-    """Write ``5-5`` as 5, and ``59/15`` as 59: croniter takes the first, and some of its
-    versions the second, for the whole range."""
+    """Write ``5-5`` as 5: croniter takes it for the whole range of the field."""
     items = text.split(",")
     for number, item in enumerate(items):
         first, last, step = field.range(item) or (0, 1, 1)
