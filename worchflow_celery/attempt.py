@@ -83,8 +83,7 @@ def attempt(
         return None
     keeper = runtime.process.keeper
     try:
-        outcome = instead or _expired(runtime, lease.claim)
-        outcome = outcome or _run(runtime, definition, lease, eager=eager)
+        outcome = instead or _run(runtime, definition, lease, eager=eager)
         lease.settling = True
         outcome = _settle(runtime, lease.claim, outcome, eager=eager)
     finally:
@@ -128,11 +127,14 @@ def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool)
     """Run the handler; whatever comes out of it is the outcome."""
     claim = lease.claim
     try:
+        expired = _expired(runtime, claim)
+        if expired is not None:
+            return expired
         checkpoints = _checkpoints(runtime, claim)
         _check_budget(claim, checkpoints, definition.options.retries)
     except LeaseLost:
         return Lost()
-    except Exception as error:  # a corrupt checkpoint, or a spent crash budget
+    except Exception as error:  # a corrupt document, or a spent crash budget
         return Failed(error)
     journal = Journal(runtime, lease, checkpoints, eager=eager)
     try:

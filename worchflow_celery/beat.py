@@ -221,7 +221,7 @@ class Scheduler(beat.Scheduler):
 
     def _tell(self, error: Exception) -> None:
         if isinstance(error, _OUTAGES):
-            logger.warning("Nothing is fired for now: %s", error)
+            logger.warning("Not everything is fired for now: %s", error)
         else:
             logger.error("Not everything could be fired", exc_info=error)
         signals.scheduler_error.send(self._runtime.sender, error=error)

@@ -15,6 +15,7 @@ from celery.utils.functional import maybe_list
 from worchflow_celery import options
 from worchflow_celery.clock import utcnow
 from worchflow_celery.dispatch import loaded
+from worchflow_celery.errors import InvalidOption
 
 #: What a signature does after its task: the option's name, and the one in Celery's context.
 _FOLLOWS = {
@@ -67,6 +68,11 @@ def carried(given: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: given[name] for name in names if given.get(name) is not None}
     if "expires" in kept:
         kept["expires"] = _moment(kept["expires"]).isoformat()
+    for name in ("time_limit", "soft_time_limit"):
+        if name in kept:
+            options.positive_seconds(kept[name], name)
+    if not isinstance(kept.get("headers"), Mapping | None):
+        raise InvalidOption(f"headers is {options.shown(kept['headers'])}: it must be a mapping")
     return kept
 
 

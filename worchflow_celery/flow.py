@@ -36,6 +36,7 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
     acks_late = False
     serializer = "json"
     Request = "worchflow_celery.recovery:FlowRequest"
+    Strategy = "worchflow_celery.inbox:strategy"
     #: Results are payload, and payload does not belong in a log.
     resultrepr_maxsize = 0
 

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from pydantic import ValidationError
+
 from worchflow_celery import codec, dispatch
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import ExecutionFailed
 from worchflow_celery.models import ErrorInfo, Execution, ExecutionStatus
 from worchflow_celery.options import positive_seconds
 from worchflow_celery.runtime import Runtime
+from worchflow_celery.store.records import corrupt
 
 Out = TypeVar("Out", covariant=True)
 
@@ -74,9 +77,12 @@ class ExecutionHandle(Generic[Out]):
         return self
 
     def _outcome(self, status: str, result: str | None, error: Mapping[str, Any] | None) -> Out:
-        if status == ExecutionStatus.COMPLETED:
-            value: Out = codec.decode(result or "null", annotation=self._returns)
-            return value
-        info = ErrorInfo.model_validate(error) if error else None
+        try:
+            if status == ExecutionStatus.COMPLETED:
+                value: Out = codec.decode(result or "null", annotation=self._returns)
+                return value
+            info = ErrorInfo.model_validate(error) if error else None
+        except (codec.UndecodableValue, TypeError, ValidationError) as fault:
+            raise corrupt("execution", self.id, fault) from fault
         reason = f"{info.type}: {info.message}" if info else "no error was stored"
         raise ExecutionFailed(f"execution {self.id!r} {status}: {reason}", self.id, info)

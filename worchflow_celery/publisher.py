@@ -68,10 +68,11 @@ class Publisher:
         """Publish; ``False``, and a line in the log, when the broker does not take it."""
         if self.resting:
             return False
+        built = self._built(message)
         producer = None
         try:
             producer = self._acquire()
-            self._send(producer, message)
+            self._send(producer, message, built)
         except Exception as error:  # any transport raises its own kinds
             self._give_up(producer, error)
             return False
@@ -131,11 +132,9 @@ class Publisher:
         except IndexError:
             return self._app.amqp.Producer(self.connect(), auto_declare=False)
 
-    def _send(self, producer: Producer, message: Message) -> None:
-        amqp = self._app.amqp
-        extra = dict(message.extra)
-        headers = {**(extra.pop("headers", None) or {}), HEADER: 1}
-        built = amqp.create_task_message(
+    def _built(self, message: Message) -> Any:
+        extra = {name: value for name, value in message.extra.items() if name != "headers"}
+        built = self._app.amqp.create_task_message(
             message.execution_id,
             message.flow,
             args=(),
@@ -146,10 +145,15 @@ class Publisher:
             create_sent_event=self._app.conf.task_send_sent_event,
             **extra,
         )
-        options: dict[str, Any] = {"headers": headers, "serializer": "json", "retry": False}
+        built.headers.update({**(message.extra.get("headers") or {}), HEADER: 1})
+        return built
+
+    def _send(self, producer: Producer, message: Message, built: Any) -> None:
+        options: dict[str, Any] = {"serializer": "json", "retry": False}
         if message.priority is not None:
             options["priority"] = message.priority
-        amqp.send_task_message(producer, message.flow, built, queue=self._queue(message), **options)
+        queue = self._queue(message)
+        self._app.amqp.send_task_message(producer, message.flow, built, queue=queue, **options)
 
     def _queue(self, message: Message) -> Queue:
         name = express_queue(message.queue) if message.express else message.queue

@@ -168,7 +168,12 @@ class Sweeper:
         token = secrets.token_hex(8)
         won = self._runtime.store.sweep.win(ready, token)
         for number, due in enumerate(won):
-            if not dispatch.republish(self._runtime, due):
+            try:
+                published = dispatch.republish(self._runtime, due)
+            except Exception:  # its document holds what no message can carry; the others go on
+                logger.exception("Execution %s cannot be published", due.id)
+                continue
+            if not published:
                 self._runtime.store.sweep.not_published(won[number:], token)
                 return
 

@@ -38,11 +38,11 @@ class Beat:
         self.name = name
         self.log = log
         self._output = log.open("wb")
-        chosen = options if "-S" in options else ("-S", SCHEDULER, *options)
+        chosen = ["-l", "INFO", *(options if "-S" in options else ("-S", SCHEDULER, *options))]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", "tests.acceptance.timed", "beat", *chosen],
             cwd=ROOT,
-            env={**os.environ, **environment, "TEST_BEAT": name},
+            env={**os.environ, **environment, "TEST_BEAT": name, "PYTHONUNBUFFERED": "1"},
             stdout=self._output,
             stderr=subprocess.STDOUT,
         )
@@ -146,7 +146,9 @@ class Room:
             return sum(f'"task": "{task}"'.encode() in raw for raw in queue(broker, self.bench))
 
     def log(self) -> str:
-        return "\n".join(f"--- {beat.name}\n{beat.text()}" for beat in self.beats.values())
+        """What all have told, and written."""
+        logs = [f"--- {beat.name}\n{beat.text()}" for beat in self.beats.values()]
+        return "\n".join([*map(str, self.told()), *logs])
 
     def close(self) -> None:
         for beat in self.beats.values():

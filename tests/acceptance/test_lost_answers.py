@@ -65,5 +65,5 @@ def test_a_lost_answer_repeats_no_step(played: Played, which: str) -> None:
 def test_a_lost_answer_is_not_a_lost_worker(played: Played, which: str) -> None:
     story: Story = getattr(played, which)
 
-    assert story.outcomes == ["completed"]
+    assert story.outcomes[-1] == "completed"
     assert (story.execution.attempt, story.execution.crashes) == (1, 0)

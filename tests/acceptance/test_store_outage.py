@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from tests.acceptance.stage import SetUp, Stage, Story, own_mongod, seconds_until_end
-from tests.support import eventually
+from tests.support import Worker, eventually
 from worchflow_celery import ExecutionHandle
 from worchflow_celery.clock import elapsed, utcnow
 from worchflow_celery.errors import StoreUnavailable
@@ -18,7 +18,8 @@ LEASE = 1.5
 STORE_TIMEOUT = 1.0
 #: Longer than a lease and the time for which a silent one is watched.
 LENGTH = 2 * LEASE + 3
-#: How many executions each of the two workers of a stage runs at once.
+#: The pools of a stage's workers, and the flow that one of their slots is held in.
+POOLS = {"prefork": "steps", "threads": "async-steps"}
 SLOTS = 3
 
 #: How each store is hurt, and how it comes back.
@@ -34,6 +35,7 @@ class Outage:
 
     stage: Stage
     server: MongoServer
+    workers: list[Worker]
     #: Held in a step whose function returns while the store is away.
     held: list[ExecutionHandle[int]] = field(default_factory=list)
     #: In short steps, one after the other, when the store goes: on all other slots.
@@ -50,10 +52,14 @@ class Outage:
     resent_effects: int = 0
 
     def begin(self, strike: Callable[[MongoServer], None]) -> None:
-        for flow in ("steps", "async-steps"):
-            self.held.append(self.stage.send(flow, {"count": 3, "hold": 1}))
-        for _ in range(2 * SLOTS - len(self.held)):
-            self.busy.append(self.stage.send("steps", {"count": 40, "pace": 0.1}))
+        for worker in self.workers:
+            worker.ready()
+        for pool, flow in POOLS.items():
+            queue = self.stage.queue(pool)
+            self.held.append(self.stage.send(flow, {"count": 3, "hold": 1}, queue=queue))
+            for _ in range(SLOTS - 1):
+                data = {"count": 40, "pace": 0.1}
+                self.busy.append(self.stage.send("steps", data, queue=queue))
         for handle in self.held + self.busy:
             self.stage.wait_for("begin", handle.id, 1)
         for _ in range(10):
@@ -110,9 +116,12 @@ def prepare(set_up: SetUp, tmp_path_factory: pytest.TempPathFactory, opened: Exi
             TEST_STORE_TIMEOUT=str(STORE_TIMEOUT),
         )
     )
-    for pool in ("prefork", "threads"):
-        stage.worker(pool, "-P", pool, "-c", str(SLOTS))
-    return Outage(stage, server)
+    return Outage(stage, server, [start(stage, pool) for pool in POOLS])
+
+
+def start(stage: Stage, pool: str) -> Worker:
+    queues = f"{stage.queue(pool)},{stage.bench.prefix}"
+    return stage.worker(pool, "-P", pool, "-c", str(SLOTS), "-Q", queues)
 
 
 each_mishap = pytest.mark.parametrize("mishap", MISHAPS)

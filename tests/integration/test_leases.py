@@ -59,6 +59,7 @@ def test_a_worker_that_lost_its_lease_begins_no_step_and_records_nothing(
         step.run("first", ran.append, "first")
         steal(worchflow, event.id)
         eventually(lambda: "was taken over" in caplog.text)
+        ran.append("taken over")
         try:
             step.run("second", ran.append, "second")
         except Exception:
@@ -69,7 +70,7 @@ def test_a_worker_that_lost_its_lease_begins_no_step_and_records_nothing(
     deliver(celery_app)
 
     execution = handle.get()
-    assert ran == ["first"]
+    assert ran == ["first", "taken over"]
     assert (execution.status, execution.worker) == (ExecutionStatus.PROCESSING, "thief@test")
     assert [one.key for one in worchflow.steps(handle.id)] == ["first"]
 
@@ -100,11 +101,14 @@ def test_a_handler_that_swallows_everything_meets_its_loss_again(
 def test_a_result_of_a_step_is_not_recorded_after_the_lease_is_lost(
     worchflow: Worchflow, celery_app: Celery, caplog: pytest.LogCaptureFixture
 ) -> None:
+    ran: list[str] = []
+
     @worchflow.flow("flow")
     def flow(event: Event[Any], step: Step) -> str:
         def lose() -> str:
             steal(worchflow, event.id)
             eventually(lambda: "was taken over" in caplog.text)
+            ran.append("taken over")
             return "too late"
 
         return step.run("step", lose)
@@ -112,6 +116,7 @@ def test_a_result_of_a_step_is_not_recorded_after_the_lease_is_lost(
     handle = flow.send()
     deliver(celery_app)
 
+    assert ran == ["taken over"]
     assert worchflow.steps(handle.id) == []
 
 
@@ -124,13 +129,14 @@ def test_an_async_flow_that_lost_its_lease_stops_too(
     async def flow(event: Event[Any], step: AsyncStep) -> str:
         steal(worchflow, event.id)
         eventually(lambda: "was taken over" in caplog.text)
+        ran.append("taken over")
         await step.run("step", ran.append, "step")
         return "done"
 
     handle = flow.send()
     deliver(celery_app)
 
-    assert ran == []
+    assert ran == ["taken over"]
     assert handle.status == ExecutionStatus.PROCESSING
 
 

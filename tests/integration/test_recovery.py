@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery import signals as celery_signals
 from celery.contrib.testing.worker import start_worker
 
 from tests.support import Bench, bring_forward, deliver, die, dispatcher, eventually
@@ -28,6 +30,20 @@ def flows(worchflow: Worchflow) -> None:
     @worchflow.flow("dies")
     def dies(event: Event[Any]) -> None:
         die()
+
+
+@contextmanager
+def worker(app: Celery, pool: str) -> Iterator[None]:
+    """A real worker in a thread of this process, which leaves its logging as it is."""
+
+    def leave_it(**_: object) -> None: ...
+
+    celery_signals.setup_logging.connect(leave_it)
+    try:
+        with start_worker(app, pool=pool, perform_ping_check=False):
+            yield
+    finally:
+        celery_signals.setup_logging.disconnect(leave_it)
 
 
 def express(bench: Bench) -> int:
@@ -114,7 +130,6 @@ def test_executions_of_a_dead_pool_process_are_released_at_once(
 def stranger(bench: Bench) -> Iterator[Celery]:
     """The app of a worker that has not been deployed yet: it knows none of the flows."""
     app = bench.celery()
-    app.conf.worker_hijack_root_logger = False
     bound = bench.bind(app)
     yield app
     bound.close()
@@ -126,7 +141,7 @@ def test_a_worker_that_does_not_know_the_flow_leaves_it_to_one_that_does(
 ) -> None:
     handle = worchflow.send("quick")
 
-    with start_worker(stranger, perform_ping_check=False):
+    with worker(stranger, "solo"):
         eventually(lambda: bench.messages() == 0)
     status = handle.status
     bring_forward(bench, handle.id)
@@ -141,9 +156,7 @@ def test_a_worker_that_does_not_know_the_flow_leaves_it_to_one_that_does(
 def test_a_worker_sweeps_beside_its_tasks(
     worchflow: Worchflow, celery_app: Celery, pool: str
 ) -> None:
-    celery_app.conf.worker_hijack_root_logger = False
-
-    with start_worker(celery_app, pool=pool, perform_ping_check=False):
+    with worker(celery_app, pool):
         handle = worchflow.send("quick", delay=0.2)
 
         assert handle.result(timeout=10) == "done"

@@ -152,6 +152,23 @@ def test_a_long_delay_gives_the_worker_free_and_counts_no_attempt(
     assert (done.result, done.attempt, trial.runs) == ("done", 1, [1, 2])
 
 
+def test_a_handler_that_swallows_everything_leaves_its_worker_all_the_same(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    @worchflow.flow("swallows")
+    def swallows(event: Event[Any], step: Step) -> str:
+        try:
+            step.run("fails", fail(9), 0, retries=1, retry_delay=30)
+        except BaseException:
+            return "swallowed"
+        raise AssertionError
+
+    handle = swallows.send()
+    deliver(celery_app)
+
+    assert handle.status == ExecutionStatus.WAITING
+
+
 def test_a_waiting_execution_is_not_claimed_before_its_time(trial: Trial) -> None:
     trial.begin(fail(1), retries=1, retry_delay=30)
     flow = trial.worchflow.flows["flow"]

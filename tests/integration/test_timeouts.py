@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 
 from tests.support import deliver
-from worchflow_celery import AsyncStep, Event, Execution, ExecutionStatus, Step, Worchflow
+from worchflow_celery import AsyncStep, Event, Execution, ExecutionStatus, Step, Worchflow, signals
 from worchflow_celery.errors import ExecutionTimeout, StepTimeout
 
 LIMIT = 0.25
@@ -50,6 +50,11 @@ def in_a_step(event: Event[Any], step: Step) -> str:
     return step.run("work", work)
 
 
+def after_a_step(event: Event[Any], step: Step) -> str:
+    step.run("quick", int)
+    return work()
+
+
 async def in_an_async_flow(event: Event[Any]) -> str:
     return await work_async()
 
@@ -58,7 +63,7 @@ async def in_an_async_step(event: Event[Any], step: AsyncStep) -> str:
     return await step.run("work", work_async)
 
 
-HANDLERS = [in_the_flow, in_a_step, in_an_async_flow, in_an_async_step]
+HANDLERS = [in_the_flow, in_a_step, after_a_step, in_an_async_flow, in_an_async_step]
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
@@ -228,6 +233,28 @@ def test_time_between_the_steps_counts_and_a_short_step_after_it_is_not_begun(
 
     assert execution.error is not None and execution.error.type == "ExecutionTimeout"
     assert ran == ["first"]
+
+
+def test_a_timeout_does_not_strike_while_a_step_is_being_recorded(
+    run: Callable[..., Execution], worchflow: Worchflow
+) -> None:
+    told: list[str] = []
+
+    def tell(key: str, **_: Any) -> None:
+        work(3 * LIMIT)
+        told.append(key)
+
+    def flow(event: Event[Any], step: Step) -> str:
+        step.run("step", int)
+        return "too late"
+
+    signals.step_completed.connect(tell, sender=worchflow)
+    execution = run(flow, timeout=2 * LIMIT)
+    signals.step_completed.disconnect(tell, sender=worchflow)
+
+    assert execution.error is not None and execution.error.type == "ExecutionTimeout"
+    assert told == ["step"]
+    assert [one.status for one in worchflow.steps(execution.id)] == ["completed"]
 
 
 def test_a_timeout_that_was_met_raises_nothing_later(run: Callable[..., Execution]) -> None:

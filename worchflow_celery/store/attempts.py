@@ -10,7 +10,7 @@ from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from worchflow_celery.clock import EPOCH
-from worchflow_celery.errors import PayloadTooLarge
+from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
 
@@ -53,7 +53,8 @@ class Attempts:
     ) -> Claim | None:
         """Take an execution that is due; ``None``: it is not, or somebody has it.
 
-        ``early`` takes it although its delay is not over. ``token`` is fresh and random.
+        ``early`` takes it although its delay is not over. ``token`` is fresh and random. One
+        whose document cannot be read fails, and raises ``CorruptDocument``.
         """
         query: Document = {
             "_id": {"$eq": execution_id},
@@ -67,7 +68,11 @@ class Attempts:
             document = self._collection.find_one_and_update(
                 query, [{"$set": change}], _CLAIM_FIELDS, return_document=ReturnDocument.AFTER
             )
-        return claim_of(document) if document else None
+        try:
+            return claim_of(document) if document else None
+        except CorruptDocument as error:
+            self._give_up(execution_id, token, error)
+            raise
 
     def claimed(self, execution_id: str, token: str) -> Claim | None:
         """The claim with this token, when the answer to ``claim`` was lost."""
@@ -135,6 +140,15 @@ class Attempts:
                 "status": settlement.status,
             }
             return self._collection.find_one(mine, {"_id": 1}) is not None
+
+    def _give_up(self, execution_id: str, token: str, error: CorruptDocument) -> None:
+        """Fail an execution that nobody can run, or it would be taken again for ever."""
+        failure = {"type": "CorruptDocument", "message": str(error)}
+        now = self._database.now()
+        change = {"status": "failed", "error": failure, "finished_at": now, "updated_at": now}
+        query = {"_id": {"$eq": execution_id}, "owner.token": token, "status": "processing"}
+        with translated(self._database.settings):
+            self._collection.update_one(query, {"$set": change, "$unset": {"due_at": ""}})
 
     @property
     def _collection(self) -> "Collection[Document]":

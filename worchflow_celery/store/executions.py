@@ -19,6 +19,7 @@ from worchflow_celery.store.records import (
     Due,
     Finished,
     NewExecution,
+    corrupt,
     due_of,
     execution_of,
 )
@@ -81,7 +82,10 @@ class Executions:
         document = self._find_one(execution_id, {"status": 1, "result": 1, "error": 1})
         if document is None:
             raise _not_found(execution_id)
-        return document["status"], document.get("result"), document.get("error")
+        status = document.get("status")
+        if status not in list(ExecutionStatus):
+            raise corrupt("execution", execution_id, ValueError("it has no status"))
+        return status, document.get("result"), document.get("error")
 
     def find(self, filters: Mapping[str, Any], *, limit: int, cursor: str | None) -> Page:
         """A page of executions, newest first."""

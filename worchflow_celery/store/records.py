@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from worchflow_celery import codec
 from worchflow_celery.errors import CorruptDocument
@@ -123,24 +123,29 @@ class Checkpoint:
     kind: str = "run"
 
 
+_CLAIM = TypeAdapter(Claim)
+_CHECKPOINT = TypeAdapter(Checkpoint)
+#: Fields that a document has only when they hold something.
+_MAY_LACK: Document = {
+    **dict.fromkeys(("priority", "canvas", "message", "current_step")),
+    **dict.fromkeys(("result", "error", "finished_at")),
+    "final": False,
+}
+
+
 def claim_of(document: Document) -> Claim:
-    """The claim that a document stands for."""
-    return Claim(
-        id=document["_id"],
-        flow=document["flow"],
-        data=document["data"],
-        token=document["owner"]["token"],
-        epoch=document["epoch"],
-        attempt=document["attempt"],
-        attempt_epoch=document["attempt_epoch"],
-        crashed=tuple(document.get("crashed", ())),
-        created_at=document["created_at"],
-        queue=document["queue"],
-        priority=document.get("priority"),
-        canvas=document.get("canvas"),
-        message=document.get("message"),
-        current_step=document.get("current_step"),
-    )
+    """The claim that a document stands for; raises ``CorruptDocument``."""
+    try:
+        fields = {
+            **_MAY_LACK,
+            **document,
+            "id": document["_id"],
+            "token": document["owner"]["token"],
+            "crashed": tuple(document.get("crashed", ())),
+        }
+        return _CLAIM.validate_python(fields)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise corrupt("execution", document.get("_id"), error) from error
 
 
 def due_of(document: Document) -> Due:
@@ -168,28 +173,15 @@ def execution_of(document: Document) -> Execution:
         fields["parent_id"] = (document.get("parent") or {}).get("id")
         return Execution.model_validate(fields)
     except (KeyError, TypeError, AttributeError, ValidationError, codec.UndecodableValue) as error:
-        raise _corrupt("execution", document.get("_id"), error) from error
+        raise corrupt("execution", document.get("_id"), error) from error
 
 
 def checkpoint_of(document: Document) -> Checkpoint:
-    """A recorded run of a step."""
+    """A recorded run of a step; raises ``CorruptDocument``."""
     try:
-        return Checkpoint(
-            key=document["key"],
-            name=document["name"],
-            seq=document["seq"],
-            status=document["status"],
-            result=document.get("result"),
-            error=document.get("error"),
-            attempt=document["attempt"],
-            epoch=document["epoch"],
-            final=document.get("final", False),
-            started_at=document["started_at"],
-            finished_at=document.get("finished_at"),
-            kind=document.get("kind", "run"),
-        )
-    except (KeyError, TypeError) as error:
-        raise _corrupt("step", document.get("_id"), error) from error
+        return _CHECKPOINT.validate_python({**_MAY_LACK, **document})
+    except ValidationError as error:
+        raise corrupt("step", document.get("_id"), error) from error
 
 
 def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
@@ -198,7 +190,7 @@ def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
     try:
         result = shown(last.result)
     except codec.UndecodableValue as error:
-        raise _corrupt("step", f"{execution_id} {last.key}", error) from error
+        raise corrupt("step", f"{execution_id} {last.key}", error) from error
     return StepRecord.model_validate(
         {
             "execution_id": execution_id,
@@ -225,8 +217,12 @@ def shown(text: str | None) -> Any:
         return codec.plain_of(text)
 
 
-def _corrupt(what: str, name: object, error: Exception) -> CorruptDocument:
-    reason = type(error).__name__ if isinstance(error, ValidationError) else repr(error)
+def corrupt(what: str, name: object, error: Exception) -> CorruptDocument:
+    """The error for a document that somebody else has written to; it never holds a value."""
+    reason = repr(error)
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        reason = ": ".join([*map(str, first["loc"]), first["msg"]])
     return CorruptDocument(
         f"the stored {what} {name!r} cannot be read ({reason[:200]}): repair or remove the document"
     )

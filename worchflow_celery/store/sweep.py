@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from worchflow_celery.settings import Settings
 from worchflow_celery.store.attempts import ended_attempt
-from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.database import Database, is_passing, translated
 from worchflow_celery.store.executions import PUBLISHED_FOR
 from worchflow_celery.store.records import Document, Due, due_of
 
@@ -64,7 +65,7 @@ class Sweep:
         found = Found([], [], [], [], None)
         pauses = []
         for document in documents:
-            if not isinstance(document["due_at"], datetime):
+            if not all(isinstance(document.get(name), kind) for name, kind in _OURS.items()):
                 continue  # not written by us: `doctor` finds it, the others go on
             wait = (document["due_at"] - document["now"]).total_seconds()
             if document["status"] == "processing":
@@ -216,7 +217,8 @@ class Sweep:
     def _judge_lease(self, document: Document, found: Found) -> float:
         """Sort a silent lease; return the seconds until it is abandoned, if it stays silent."""
         observation = timedelta(seconds=self._settings.observation)
-        suspect = document.get("suspect") or {}
+        suspect = document.get("suspect")
+        suspect = suspect if isinstance(suspect, dict) else {}
         since = suspect.get("at")
         if suspect.get("beat") != document.get("beat") or not isinstance(since, datetime):
             found.silent.append(document["_id"])
@@ -241,11 +243,19 @@ class Sweep:
             "publishes": 0,
         }
         with translated(self._settings):
-            document = self._collection.find_one_and_update(
-                query, [{"$set": change}], LOOK_FIELDS, return_document=True
-            )
+            try:
+                document = self._collection.find_one_and_update(
+                    query, [{"$set": change}], LOOK_FIELDS, return_document=True
+                )
+            except OperationFailure as error:
+                if is_passing(error):
+                    raise
+                return None  # it has fields that are none of ours; the others go on
         return due_of(document) if document else None
 
+
+#: What each document has that we wrote.
+_OURS = {"_id": str, "flow": str, "queue": str, "epoch": int, "publishes": int, "due_at": datetime}
 
 LOOK_FIELDS: Document = dict.fromkeys(
     [
