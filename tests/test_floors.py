@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
 clock models signals errors
-options annotations codec outcome settings shutdown deadlines cronline cron definition
+options annotations inbox codec outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
 dispatch canvas journal context handler attempt delivery timetable scheduling

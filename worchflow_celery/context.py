@@ -15,7 +15,8 @@ from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import StepMisuse, StepTimeout
-from worchflow_celery.journal import Journal, StepOptions
+from worchflow_celery.journal import Journal
+from worchflow_celery.options import StepOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")

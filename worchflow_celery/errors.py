@@ -125,6 +125,8 @@ class RetryAfter(WorchflowError):
     as one of the flow's (or the step's) retries.
     """
 
+    when: float | timedelta | datetime = 0.0
+
     def __init__(self, when: float | timedelta | datetime, *args: object) -> None:
         if isinstance(when, bool) or not isinstance(when, int | float | timedelta | datetime):
             raise InvalidOption(

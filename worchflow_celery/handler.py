@@ -43,14 +43,18 @@ def _run_async(
     handler = _bound(definition, event, AsyncStep(journal, runtime.process.watch))
 
     async def run() -> Any:
-        limit = asyncio.timeout(definition.options.timeout)
+        timeout = definition.options.timeout
+        limit, begun = asyncio.timeout(timeout), elapsed()
         try:
             async with limit:
-                return await handler()
+                result = await handler()
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise ExecutionTimeout(_too_long(definition)) from error
+        if timeout is not None and elapsed() - begun > timeout:
+            raise ExecutionTimeout(_too_long(definition))  # it never awaited: the loop was blocked
+        return result
 
     return _run_coroutine(run())
 

@@ -25,8 +25,8 @@ from worchflow_celery.errors import (
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
-from worchflow_celery.options import check_retries, check_step_name, positive_seconds, seconds
-from worchflow_celery.outcome import describe, seconds_until
+from worchflow_celery.options import StepOptions, check_step_name
+from worchflow_celery.outcome import describe, name_of, revived, seconds_until
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Checkpoint
 
@@ -41,24 +41,6 @@ _AGAIN = 0.2
 _SUSPICIOUS_CRASHES = 2
 #: Errors that are final for a step: its effect has happened, its value cannot be kept.
 _FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge)}
-
-
-@dataclass(frozen=True, slots=True)
-class StepOptions:
-    """How a step's runs are made and repeated; durations in seconds."""
-
-    retries: int
-    retry_delay: float
-    timeout: float | None
-
-    @classmethod
-    def of(cls, retries: object, retry_delay: object, timeout: object) -> "StepOptions":
-        """Check what ``step.run`` was given."""
-        return cls(
-            check_retries(retries),
-            seconds(retry_delay, "retry_delay"),
-            None if timeout is None else positive_seconds(timeout, "timeout"),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +133,18 @@ class Journal:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
         checkpoint = self._done.pop(key, None)  # read once; it may be large
         if checkpoint is None:
+            self._recall_failure(key)
             return None
         return Known(self._value_of(checkpoint, annotation_of(fn)))
+
+    def _recall_failure(self, key: str) -> None:
+        """Raise what the handler was told before this attempt lost its worker: it went on from it.
+
+        Were the step run again, it might succeed, and the handler would take another way.
+        """
+        last = max(self._failures.get(key, ()), key=lambda run: run.attempt, default=None)
+        if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
+            raise revived(last.error or {}, last.raised)
 
     def boundary(self) -> None:
         """Between two steps: go on only as the owner, and not when the worker shuts down."""
@@ -198,14 +190,17 @@ class Journal:
 
     def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
         """Record a failed run; return the seconds until the next one, or raise the error."""
-        self._failures.setdefault(run.key, []).append(
-            self._insert(self._checkpoint(run, "failed", error=describe(error)))
-        )
-        self._tell(signals.step_failed, run, error=error)
         # Counted from the attempt's beginning, crashes included: each attempt has its retries.
-        runs = [one for one in self._failures[run.key] if one.epoch >= self._claim.attempt_epoch]
+        earlier = [
+            one for one in self._failures.get(run.key, ()) if one.epoch >= self._claim.attempt_epoch
+        ]
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
-        if final or len(runs) > options.retries:
+        final = final or len(earlier) >= options.retries
+        raised = name_of(error) if final else None
+        failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
+        self._failures.setdefault(run.key, []).append(self._insert(failure))
+        self._tell(signals.step_failed, run, error=error)
+        if final:
             raise error
         delay = 0.0 if self._eager else options.retry_delay
         if isinstance(error, RetryAfter) and not self._eager:

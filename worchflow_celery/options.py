@@ -150,6 +150,24 @@ def searchable(value: object) -> str | int | float | bool:
     return str(value)[:1000]
 
 
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """How a step's runs are made and repeated; durations in seconds."""
+
+    retries: int
+    retry_delay: float
+    timeout: float | None
+
+    @classmethod
+    def of(cls, retries: object, retry_delay: object, timeout: object) -> "StepOptions":
+        """Check what ``step.run`` was given."""
+        return cls(
+            check_retries(retries),
+            seconds(retry_delay, "retry_delay"),
+            None if timeout is None else positive_seconds(timeout, "timeout"),
+        )
+
+
 def flow_options(given: Mapping[str, object]) -> FlowOptions:
     """Check what a decorator was given and bring it to seconds."""
     backoff_max = positive_seconds(given.get("retry_backoff_max", 600), "retry_backoff_max")

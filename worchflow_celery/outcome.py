@@ -2,11 +2,13 @@
 
 import os
 import random
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
+from typing import Any
 
 from worchflow_celery.errors import (
     InvalidEventData,
@@ -14,6 +16,7 @@ from worchflow_celery.errors import (
     PayloadTooLarge,
     RetryAfter,
     UnserializableResult,
+    WorchflowError,
     WorkerLost,
 )
 from worchflow_celery.options import TEN_YEARS, FlowOptions
@@ -143,6 +146,25 @@ def describe(error: BaseException) -> dict[str, str]:
         "message": cut(message_of(error)),
         "traceback": cut("".join(frames), keep_end=True),
     }
+
+
+def name_of(error: BaseException) -> str:
+    """Where the class of an error is found again."""
+    return f"{type(error).__module__}:{type(error).__qualname__}"
+
+
+def revived(error: Mapping[str, str], name: str) -> Exception:
+    """A recorded error as it was raised, by its class if that is loaded, with its text alone."""
+    module, _, path = name.partition(":")
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    message = error.get("message", "")
+    if isinstance(found, type) and issubclass(found, Exception):
+        made: Exception = Exception.__new__(found, message)
+        made.args = (message,)
+        return made
+    return WorchflowError(f"{error.get('type', 'an error')}: {message}")
 
 
 def message_of(error: BaseException) -> str:

@@ -14,10 +14,10 @@ from worchflow_celery.clock import elapsed, utcnow
 from worchflow_celery.errors import StoreUnavailable
 from worchflow_celery.servers import MongoServer
 
-LEASE = 1.5
+LEASE = 3.0
 STORE_TIMEOUT = 1.0
 #: Longer than a lease and the time for which a silent one is watched.
-LENGTH = 2 * LEASE + 3
+LENGTH = LEASE + LEASE / 2 + 2
 #: The pools of a stage's workers, and the flow that one of their slots is held in.
 POOLS = {"prefork": "steps", "threads": "async-steps"}
 SLOTS = 3
@@ -69,13 +69,26 @@ class Outage:
         strike(self.server)
         self.gone_at = utcnow()
         self.stage.open()
-        self.stage.worker("late", "-P", "threads", "-c", "1", "-Q", self.stage.queue("late"))
+        start(self.stage, "late", *POOLS)
 
     def send(self) -> None:
         began = elapsed()
         with pytest.raises(StoreUnavailable):
             self.stage.send("quick", 1, id="again")
         self.refused_after = elapsed() - began
+
+    def come_back(self, heal: Callable[[MongoServer], None]) -> None:
+        """The store is back, but its old workers are slower than the one that suspects them."""
+        for worker in self.workers:
+            worker.pause()
+        heal(self.server)
+        eventually(self.suspected, within=20, what="the leases are seen to be silent")
+        for worker in self.workers:
+            worker.resume()
+
+    def suspected(self) -> bool:
+        leases = [self.stage.documents(handle)[0] for handle in self.held + self.busy]
+        return all(lease.get("suspect", {}).get("beat") == lease["beat"] for lease in leases)
 
     def end(self) -> None:
         handles = {
@@ -101,7 +114,7 @@ def outages(set_up: SetUp, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         last = max(outage.gone_at for outage in played.values() if outage.gone_at)
         eventually(lambda: (utcnow() - last).total_seconds() > LENGTH, what="a long outage")
         for name, outage in played.items():
-            MISHAPS[name][1](outage.server)
+            outage.come_back(MISHAPS[name][1])
         for outage in played.values():
             outage.end()
         return played
@@ -119,9 +132,11 @@ def prepare(set_up: SetUp, tmp_path_factory: pytest.TempPathFactory, opened: Exi
     return Outage(stage, server, [start(stage, pool) for pool in POOLS])
 
 
-def start(stage: Stage, pool: str) -> Worker:
-    queues = f"{stage.queue(pool)},{stage.bench.prefix}"
-    return stage.worker(pool, "-P", pool, "-c", str(SLOTS), "-Q", queues)
+def start(stage: Stage, name: str, *others: str) -> Worker:
+    """A worker with a queue of its own, the default one, and those of others."""
+    queues = [stage.bench.prefix, *map(stage.queue, [name, *others])]
+    pool = name if name in POOLS else "threads"
+    return stage.worker(name, "-P", pool, "-c", str(SLOTS), "-Q", ",".join(queues))
 
 
 each_mishap = pytest.mark.parametrize("mishap", MISHAPS)

@@ -1,10 +1,8 @@
 """Servers that are not there, or refuse us: said within seconds, in one line, without a secret."""
 
 import logging
-import os
+import re
 import socket
-import subprocess
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -15,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from celery import Celery
 
-from tests.support import ROOT, Bench, deliver, eventually, workers
+from tests.support import Bench, deliver, eventually, workers
 from worchflow_celery import Event, ExecutionStatus, Worchflow
 from worchflow_celery.errors import ExecutionNotFound, StoreUnavailable
 
@@ -46,7 +44,12 @@ def place(request: pytest.FixtureRequest, bench: Bench) -> str:
     return str(request.getfixturevalue(request.param))
 
 
-each_place = pytest.mark.parametrize("place", ["closed", "deaf", "refused"], indirect=True)
+CAUSES = {
+    "closed": r"no answer in time \(.*Connection refused",
+    "deaf": "no answer in time",
+    "refused": "access refused; check user, password, authSource and the rights",
+}
+each_place = pytest.mark.parametrize("place", CAUSES, indirect=True)
 
 CALLS: dict[str, Callable[[Worchflow], object]] = {
     "send": lambda worchflow: worchflow.send("pay", 1, id="e1"),
@@ -72,31 +75,20 @@ def raised(bench: Bench, app: Celery, place: str, call: Callable[[Worchflow], ob
     return caught.value
 
 
-@each_place
+@pytest.mark.parametrize(("place", "cause"), CAUSES.items(), indirect=["place"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_store_that_cannot_be_had_is_told_in_time_with_its_host_and_the_cause(
-    bench: Bench, celery_app: Celery, place: str, call: Callable[[Worchflow], object]
+    bench: Bench,
+    celery_app: Celery,
+    place: str,
+    cause: str,
+    call: Callable[[Worchflow], object],
 ) -> None:
     text = str(raised(bench, celery_app, place, call))
 
-    cause = "access refused; check user, password" if "27017" in place else ""
-    assert text.startswith(f"MongoDB at {place} is not available: ")
-    assert cause in text
+    assert re.match(f"MongoDB at {place} is not available: {cause}", text)
     assert text.isprintable()
     assert len(text) < 400
-
-
-def test_a_refusal_is_told_apart_from_an_outage(
-    bench: Bench, celery_app: Celery, closed: str
-) -> None:
-    known = urlsplit(bench.database_url).netloc
-
-    refused = raised(bench, celery_app, known, CALLS["ping"])
-    absent = raised(bench, celery_app, closed, CALLS["ping"])
-
-    assert "access refused; check user, password, authSource" in str(refused)
-    assert "no answer in time" in str(absent)
-    assert "Connection refused" in str(absent)
 
 
 @each_place
@@ -163,7 +155,8 @@ def test_an_index_that_exists_with_other_options_is_named(
 BROKERS = {
     "closed": lambda bench, closed, deaf: f"redis://:{PASSWORD}@{closed}/0",
     "deaf": lambda bench, closed, deaf: f"redis://:{PASSWORD}@{deaf}/0",
-    "wrong password": lambda bench, closed, deaf: f"redis://:{PASSWORD}@{host_of(bench)}/0",
+    "wrong password": lambda bench, closed, deaf: f"redis://shop:{PASSWORD}@{host_of(bench)}/0",
+    "no rights": lambda bench, closed, deaf: f"redis://guest:{PASSWORD}@{host_of(bench)}/0",
     "wrong database": lambda bench, closed, deaf: f"redis://{host_of(bench)}/9999",
     "TLS to a plain port": lambda bench, closed, deaf: (
         f"rediss://:{PASSWORD}@{host_of(bench)}/0?ssl_cert_reqs=required"
@@ -175,6 +168,17 @@ def host_of(bench: Bench) -> str:
     return urlsplit(bench.redis_url).netloc
 
 
+@pytest.fixture
+def users(bench: Bench) -> Iterator[None]:
+    """Two users that Redis knows: one by another password, one that may do nothing."""
+    with bench.broker() as broker:
+        broker.acl_setuser("shop", enabled=True, passwords=["+other"], keys=["*"])
+        broker.acl_setuser("guest", enabled=True, passwords=[f"+{PASSWORD}"])
+        yield
+        broker.acl_deluser("shop", "guest")
+
+
+@pytest.mark.usefixtures("users")
 @pytest.mark.parametrize("name", BROKERS)
 def test_a_send_does_not_wait_for_a_broker_that_cannot_be_had(
     bench: Bench, closed: str, deaf: str, caplog: pytest.LogCaptureFixture, name: str
@@ -221,57 +225,3 @@ def test_apps_with_other_prefixes_do_not_see_each_other_s_executions(
     theirs.close()
     other_app.close()
     other.clean()
-
-
-APP = f"""
-from celery import Celery
-from worchflow_celery import Worchflow
-
-app = Celery("shop")
-app.config_from_object("{{settings}}", namespace={{namespace!r}})
-worchflow = Worchflow(app)
-"""
-PLAIN = f"""
-broker_url = "redis://:{PASSWORD}@127.0.0.1:1/0"
-worchflow_database_url = "mongodb://shop:{PASSWORD}@db.example/shop"
-worchflow_redis_backend = "redis://:{PASSWORD}@cache.example/1"
-worchflow_prefix = "shop"
-"""
-DJANGO = "".join(f"CELERY_{line.upper().partition('=')[0]}={line.partition('=')[2]}\n" for line in PLAIN.split("\n") if line)  # fmt: skip
-
-
-@pytest.fixture(params=["plain", "django"])
-def project(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """A project whose settings hold passwords; the environment to run it in."""
-    names = {"settings": "shop_settings", "namespace": None}
-    if request.param == "django":
-        names = {"settings": "django.conf:settings", "namespace": "CELERY"}
-    (tmp_path / "shop_app.py").write_text(APP.format(**names))
-    (tmp_path / "shop_settings.py").write_text(DJANGO if request.param == "django" else PLAIN)
-    return {
-        **os.environ,
-        "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}",
-        "DJANGO_SETTINGS_MODULE": "shop_settings",
-    }
-
-
-def run(project: dict[str, str], *command: str) -> str:
-    result = subprocess.run(
-        [sys.executable, *command], env=project, capture_output=True, text=True, timeout=60
-    )
-    return result.stdout + result.stderr
-
-
-def test_celery_report_shows_no_password(project: dict[str, str]) -> None:
-    output = run(project, "-m", "celery", "-A", "shop_app", "report")
-
-    assert "worchflow_database_url" in output.lower()
-    assert "worchflow_redis_backend" in output.lower()
-    assert PASSWORD not in output
-
-
-def test_a_project_s_settings_are_read_whatever_their_namespace(project: dict[str, str]) -> None:
-    output = run(project, "-c", "import shop_app; print(shop_app.worchflow.settings)")
-
-    assert "prefix='shop'" in output
-    assert PASSWORD not in output

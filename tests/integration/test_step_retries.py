@@ -89,6 +89,32 @@ def test_the_count_of_a_step_s_runs_survives_a_crash(trial: Trial) -> None:
     assert execution.status == ExecutionStatus.FAILED
 
 
+def test_a_step_that_failed_for_its_handler_fails_again_after_a_crash(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    ran: list[str] = []
+
+    @worchflow.flow("careful")
+    def careful(event: Event[Any], step: Step) -> str:
+        try:
+            step.run("charge", lambda: ran.append("charge") or 1 / 0)
+        except ZeroDivisionError as error:
+            step.run("refund", lambda: ran.append("refund"))
+            if "crashed" not in ran:
+                ran.append("crashed")
+                die()
+            return str(error)
+        return "charged"
+
+    handle = careful.send()
+    deliver(celery_app)
+    revive(worchflow, handle.id)
+    deliver(celery_app)
+
+    assert handle.result(timeout=1) == "division by zero"
+    assert ran == ["charge", "refund", "crashed"]
+
+
 def test_each_attempt_of_the_flow_has_the_step_s_retries_anew(trial: Trial) -> None:
     execution = trial.begin(fail(9), retries=1, flow_retries=1)
 

@@ -121,6 +121,8 @@ class Checkpoint:
     started_at: datetime
     finished_at: datetime | None
     kind: str = "run"
+    #: The class of the error, ``module:name``, when it was raised into the handler.
+    raised: str | None = None
 
 
 _CLAIM = TypeAdapter(Claim)
