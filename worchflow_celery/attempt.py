@@ -212,8 +212,7 @@ def _settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) ->
     """Write the outcome, again until MongoDB is back; what was written may be another one."""
     if isinstance(outcome, Lost):
         return outcome
-    retention = runtime.settings.retention
-    settlement = _settlement(claim, outcome, retention, eager=eager)
+    settlement = _settlement(runtime, claim, outcome, eager=eager)
     again = False
     while True:
         try:
@@ -221,7 +220,7 @@ def _settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) ->
             return outcome if settled else Lost()
         except PayloadTooLarge as error:
             outcome = Failed(error)
-            settlement = _settlement(claim, outcome, retention, eager=eager)
+            settlement = _settlement(runtime, claim, outcome, eager=eager)
         except StoreUnavailable:
             if runtime.shutdown.begun:
                 return Lost()  # its lease runs out, and another worker goes on
@@ -229,12 +228,18 @@ def _settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) ->
             time.sleep(_AGAIN)
 
 
-def _settlement(
-    claim: Claim, outcome: Outcome, retention: float | None, *, eager: bool
-) -> Settlement:
+def is_followed(runtime: Runtime, claim: Claim) -> bool:
+    """Whether Celery has something to do after the end: links, or a result that it is to keep."""
+    if claim.canvas is not None:
+        return True
+    kept = claim.message is not None and loaded(claim.message).get("ignore_result") is False
+    return kept and runtime.keeps_results
+
+
+def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:
     last: dict[str, Any] = {
-        "retention": retention,
-        "follow_up": _FOLLOW_UP if claim.canvas else None,
+        "retention": runtime.settings.retention,
+        "follow_up": _FOLLOW_UP if is_followed(runtime, claim) else None,
     }
     match outcome:
         case Completed(result):

@@ -6,7 +6,7 @@ from typing import Any
 from celery.exceptions import Ignore, Reject
 
 from worchflow_celery import canvas, codec, dispatch, options
-from worchflow_celery.attempt import LONGEST_COUNTDOWN, Ended, attempt
+from worchflow_celery.attempt import LONGEST_COUNTDOWN, Ended, attempt, is_followed
 from worchflow_celery.definition import encode_plain
 from worchflow_celery.errors import (
     ExecutionConflict,
@@ -112,13 +112,13 @@ class Delivery:
         claim = ended.claim
         match ended.outcome:
             case Completed(result):
-                self._restore(claim.canvas)
+                self._restore(claim)
                 return self._passed_on(claim, result)
             case Failed(error):
-                self._restore(claim.canvas)
+                self._restore(claim)
                 raise _raisable(error)
             case Cancelled(reason):
-                self._restore(claim.canvas)
+                self._restore(claim)
                 raise ExecutionFailed(f"execution {claim.id!r} was cancelled: {reason}", claim.id)
             case Retried(error, delay):
                 return self._retry(claim, error, delay)
@@ -144,15 +144,19 @@ class Delivery:
         finished = self._runtime.store.executions.follow_up(self._request.id)
         if finished is None:
             raise Ignore
-        self._restore(finished.canvas)
+        self._hand_back(finished.canvas)
         if finished.status == "completed":
             return codec.plain_of(finished.result or "null")
         raise _failure(finished)
 
-    def _restore(self, stored: str | None) -> None:
+    def _restore(self, claim: Claim) -> None:
+        if is_followed(self._runtime, claim):
+            self._hand_back(claim.canvas)
+
+    def _hand_back(self, stored: str | None) -> None:
         if stored is not None:
             canvas.restore(stored, self._request)
-            self._request.worchflow_follow_up = True
+        self._request.worchflow_follow_up = True
 
     def _passed_on(self, claim: Claim, result: str) -> Any:
         """The result, when somebody gets it: what is returned stands in Celery's events."""

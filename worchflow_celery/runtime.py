@@ -9,6 +9,7 @@ from typing import Any
 from weakref import WeakSet
 
 from celery import Celery
+from celery.backends.base import DisabledBackend
 from celery.exceptions import ImproperlyConfigured
 
 from worchflow_celery import settings as configuration
@@ -66,6 +67,11 @@ class Runtime:
         settings = configuration.load(self.app, self._given)
         check_url(settings.database_url)
         return settings
+
+    @cached_property
+    def keeps_results(self) -> bool:
+        """Whether the app has a result backend."""
+        return not isinstance(self.app.backend, DisabledBackend)
 
     @property
     def process(self) -> Process:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from tests.support import Bench, deliver, die, forget_results, revive, take
 from worchflow_celery import Event, Execution, ExecutionStatus, Step, Worchflow
+from worchflow_celery.attempt import attempt
 from worchflow_celery.errors import ExecutionConflict
 
 # Celery's own result backend calls Redis in a way that redis-py deprecates.
@@ -100,6 +101,18 @@ def test_a_result_arrives_after_a_crash_too(worchflow: Worchflow, celery_app: Ce
     deliver(celery_app)
 
     assert result.get(timeout=5) == 7
+
+
+def test_a_result_arrives_after_a_crash_between_the_end_and_celery_s_storing_it(
+    bench: Bench, worchflow: Worchflow, celery_app: Celery
+) -> None:
+    result = worchflow.flows["echo"].delay(7)
+    attempt(worchflow.runtime, worchflow.flows["echo"].definition, result.id)
+
+    deliver(celery_app)  # any late copy of the message; the dispatcher publishes one
+
+    assert result.get(timeout=5) == 7
+    assert not bench.collection("executions").count_documents({"follow_up_at": {"$exists": True}})
 
 
 @pytest.mark.parametrize("ignore", [False, True])

@@ -278,3 +278,16 @@ def test_a_timeout_error_of_the_code_s_own_stays_what_it_is(
     execution = run(flow, timeout=10)
 
     assert execution.error is not None and execution.error.type == "TimeoutError"
+
+
+def test_an_async_flow_that_never_awaits_is_over_its_time_all_the_same(
+    run: Callable[..., Execution],
+) -> None:
+    async def stubborn(event: Event[Any]) -> str:
+        return work(3 * LIMIT)
+
+    execution = run(stubborn, timeout=LIMIT)
+
+    assert execution.status == ExecutionStatus.FAILED
+    assert execution.error is not None
+    assert execution.error.type == "ExecutionTimeout"

@@ -135,7 +135,7 @@ class Executions:
             status=document["status"],
             result=document.get("result"),
             error=document.get("error"),
-            canvas=document["canvas"],
+            canvas=document.get("canvas"),
         )
 
     def followed_up(self, execution_id: str) -> None:

@@ -100,7 +100,7 @@ class Finished:
     status: str
     result: str | None
     error: Mapping[str, str] | None
-    canvas: str
+    canvas: str | None
 
 
 @dataclass(frozen=True, slots=True)
