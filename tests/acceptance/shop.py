@@ -66,7 +66,6 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
         broker_connection_retry_on_startup=True,
         worker_prefetch_multiplier=1,
         task_ignore_result=True,
-        result_backend=environment.get("TEST_BACKEND"),
         broker_transport_options={
             "visibility_timeout": int(environment.get("TEST_VISIBILITY", "3600")),
             "unacked_restore_interval": 1,
@@ -132,7 +131,6 @@ def define_failing(worchflow: Worchflow, effects: Effects, environment: Mapping[
     @worchflow.flow("flaky", retries=5, retry_delay=float(environment.get("TEST_DELAY", "1")))
     def flaky(event: Event[int], step: Step) -> int:
         step.run("first", effects.diary.write, "first", event.id)
-        effects.diary.write("attempt", event.id, event.attempt)
         if event.attempt < event.data:
             raise ConnectionError("not yet")
         return event.attempt
@@ -153,11 +151,6 @@ def define_new(worchflow: Worchflow, effects: Effects) -> None:
     @worchflow.app.task(name="send-quick")
     def send_quick(execution_id: str) -> None:
         quick.send("child", id=execution_id)
-
-    @worchflow.app.task(name="note", ignore_result=False)
-    def note(*words: object) -> object:
-        effects.diary.write("note", *words)
-        return words[0] if words else None
 
 
 if "TEST_PREFIX" in os.environ:

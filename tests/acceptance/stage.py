@@ -1,6 +1,5 @@
 """The shop on a place of its own: what acceptance tests send to, look at and start workers on."""
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -57,7 +56,6 @@ class Stage:
     ) -> None:
         self.bench = bench
         self.directory = directory
-        self.environment = environment
         self._start = start
         self.app, self.worchflow, self.diary = build(environment)
         self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
@@ -91,9 +89,10 @@ class Stage:
 
     def finished(self, handle: ExecutionHandle[Any], within: float = 30.0) -> Story:
         """Wait for its end, whatever that is."""
-        eventually(
-            lambda: handle.status.finished, within=within, what=f"{handle.id} ends\n{self.log()}"
-        )
+        try:
+            eventually(lambda: handle.status.finished, within=within, what=f"{handle.id} ends")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()}") from None
         return self.story(handle)
 
     def documents(self, handle: ExecutionHandle[Any]) -> list[dict[str, Any]]:
@@ -117,15 +116,11 @@ class Stage:
 
 
 @contextmanager
-def staged(
-    directory: Path, *, redis_url: str, database_url: str, **environment: str
-) -> Iterator[Stage]:
+def staged(bench: Bench, directory: Path, **environment: str) -> Iterator[Stage]:
     """Set up a stage; its workers end with the block."""
-    directory.mkdir(parents=True, exist_ok=True)
-    bench = Bench(redis_url, database_url, prefix=f"t{uuid.uuid4().hex[:10]}")
     place = {
-        "TEST_REDIS_URL": redis_url,
-        "TEST_DATABASE_URL": database_url,
+        "TEST_REDIS_URL": bench.redis_url,
+        "TEST_DATABASE_URL": bench.database_url,
         "TEST_PREFIX": bench.prefix,
         "TEST_DIRECTORY": str(directory),
         **environment,
