@@ -103,7 +103,11 @@ def _claim(
         claim = process.store.attempts.claim(execution_id, definition.id, token, owner, early=early)
     except StoreUnavailable:
         # The answer may have been lost, and the execution be ours.
-        claim = process.store.attempts.claimed(execution_id, token)
+        try:
+            claim = process.store.attempts.claimed(execution_id, token)
+        except StoreUnavailable:
+            process.keeper.doubt(execution_id, token)
+            raise
     if claim is None:
         return None
     lease = process.keeper.hold(claim, sent)
@@ -185,7 +189,7 @@ def _outcome_of(
     outcome = _interrupted(error)
     if outcome is not None:
         return outcome
-    if _is_terminated(error):
+    if isinstance(error, SystemExit) and error.code == _TERMINATED:
         time.sleep(_HEARD)
         if not runtime.shutdown.begun:
             return Lost(error)  # a hard time limit: its worker sees the process end, and counts it
@@ -202,10 +206,6 @@ def _is_from_outside(error: BaseException, phase: Phase) -> bool:
     if isinstance(error, Exception):
         return phase is Phase.COLD
     return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
-
-
-def _is_terminated(error: BaseException) -> bool:
-    return isinstance(error, SystemExit) and error.code == _TERMINATED
 
 
 def _settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:

@@ -38,7 +38,7 @@ class Scheduler(beat.Scheduler):
     max_interval = 5
 
     def __init__(self, app: Any, **options: Any) -> None:
-        self._ticking = self._closed = False
+        self._ticking = self._ending = self._closed = False
         #: The token of the term that `leader_acquired` told of.
         self._told = ""
         #: Whether the timetable was opened in this term.
@@ -77,13 +77,18 @@ class Scheduler(beat.Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Fire what is due; return the seconds until the next call."""
-        self._ticking = True
+        self._ticking = not self._closed
         try:
-            if self._leads():
-                return self._turn()
-            return self._interval
+            wait = self._interval
+            if self._ticking and self._leads():
+                wait = self._turn()
         finally:
             self._ticking = False
+        if self._ending:
+            # Beat's signal handler has raised it before. Where it struck while an object was
+            # being finalized, Python has swallowed it.
+            raise SystemExit
+        return wait
 
     def reserve(self, entry: Any) -> Any:
         """Record an ordinary entry's run before it is sent: it is sent at most once."""
@@ -112,6 +117,7 @@ class Scheduler(beat.Scheduler):
 
     def close(self) -> None:
         """Free the lock and close; called from a signal handler as well, and more than once."""
+        self._ending = True
         if self._ticking or self._closed:
             return  # beat calls again when the tick has unwound
         self._closed = True

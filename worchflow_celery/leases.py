@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import LeaseLost, StoreUnavailable
-from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.attempts import Attempts, Settlement
 from worchflow_celery.store.records import Claim
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class Keeper:
         self._attempts = attempts
         self._ttl = ttl
         self._leases: dict[str, Lease] = {}
+        #: Claims whose answer was lost: execution and token.
+        self._doubts: list[tuple[str, str]] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -64,12 +66,15 @@ class Keeper:
         lease = Lease(claim, self._ttl, sent)
         with self._lock:
             self._leases[claim.token] = lease
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name="worchflow-leases", daemon=True
-                )
-                self._thread.start()
+            self._start()
         return lease
+
+    def doubt(self, execution_id: str, token: str) -> None:
+        """A claim may be ours without our knowing: give it back when MongoDB answers again."""
+        with self._lock:
+            self._doubts.append((execution_id, token))
+            self._start()
+        self._wake.set()
 
     def drop(self, lease: Lease) -> None:
         """Let a lease go; its attempt is settled, or lost."""
@@ -94,6 +99,11 @@ class Keeper:
                 return False
         return True
 
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="worchflow-leases", daemon=True)
+            self._thread.start()
+
     def _run(self) -> None:
         pause = self._ttl / 4
         while True:
@@ -101,6 +111,7 @@ class Keeper:
             self._wake.clear()
             try:
                 self._renew()
+                self._give_back()
                 pause = self._ttl / 4
             except StoreUnavailable as error:
                 if pause > _AGAIN:
@@ -109,6 +120,13 @@ class Keeper:
             except Exception:
                 logger.exception("Leases are not renewed")
                 pause = min(_AGAIN, self._ttl / 4)
+
+    def _give_back(self) -> None:
+        while self._doubts:
+            claim = self._attempts.claimed(*self._doubts[0])
+            if claim is not None:
+                self._attempts.settle(claim, Settlement("queued", "handed-over", delay=0.0))
+            self._doubts.pop(0)
 
     def _renew(self) -> None:
         with self._lock:

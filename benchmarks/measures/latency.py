@@ -7,7 +7,6 @@ from statistics import quantiles
 from benchmarks.hand import Hand
 from benchmarks.ours import Ours
 from benchmarks.place import Place
-from benchmarks.plan import Plan
 from benchmarks.probe import final_run
 from benchmarks.rows import Row
 from benchmarks.stage import Stage
@@ -17,7 +16,6 @@ STEPS = 5
 _POOLS: Sequence[str] = ("prefork", "threads")
 #: A sample of each contestant follows those of the others, until a round is over.
 _FEWEST = 20
-_WARM_UP = 10
 
 
 def measure(stage: Stage) -> Iterator[Row]:
@@ -28,8 +26,8 @@ def measure(stage: Stage) -> Iterator[Row]:
             pair(place, stage.directory, *pool(kind, 2)),
         ):
             sends = _sends(place)
-            _round(place, sends, Plan(seconds=0))
-            rounds = [_round(place, sends, stage.plan) for _ in range(stage.plan.rounds)]
+            _round(place, sends, 0)  # warms up
+            rounds = [_round(place, sends, stage.plan.seconds) for _ in range(stage.plan.rounds)]
         for name, index in (("p50", 9), ("p95", 18)):
             series = {
                 who: [1000 * quantiles(one[who], n=20)[index] for one in rounds] for who in sends
@@ -46,10 +44,12 @@ def _sends(place: Place) -> dict[str, Callable[[], str]]:
     }
 
 
-def _round(place: Place, sends: dict[str, Callable[[], str]], plan: Plan) -> dict[str, list[float]]:
+def _round(
+    place: Place, sends: dict[str, Callable[[], str]], seconds: float
+) -> dict[str, list[float]]:
     """Seconds of each sample."""
     samples: dict[str, list[float]] = {who: [] for who in sends}
-    end = time.monotonic() + plan.seconds * len(sends)
+    end = time.monotonic() + seconds * len(sends)
     while time.monotonic() < end or len(samples["ours"]) < _FEWEST:
         for who, send in sends.items():
             begin = time.time()

@@ -1,8 +1,11 @@
-"""Resident megabytes of a worker after so many executions: does it stay flat?"""
+"""Resident megabytes of a worker after so many executions: does it stay flat?
 
-from collections.abc import Iterator, Sequence
+Each portion is a backlog larger than those of `throughput`, so its rates are told, too.
+"""
 
-from benchmarks.backlog import backlogs
+from collections.abc import Iterator, Mapping, Sequence
+
+from benchmarks.backlog import Drain, backlogs
 from benchmarks.rows import Row
 from benchmarks.stage import Stage
 from benchmarks.workers import Memory, pair, pool
@@ -21,10 +24,18 @@ def measure(stage: Stage) -> Iterator[Row]:
     ):
         found = backlogs(stage, place, workers)
         weighed: dict[str, list[Memory]] = {name: [] for name in workers}
+        drains: dict[str, list[Drain]] = {name: [] for name in workers}
         for before, count in zip((0, *counts), counts, strict=False):
             for name, worker in workers.items():
-                found[name].drain(count - before, 1)
+                drains[name].append(found[name].drain(count - before, 1))
                 weighed[name].append(worker.memory())
+    yield from _weights(counts, weighed)
+    rates = {name: [one.rate for one in some[1:]] for name, some in drains.items()}
+    case = f"prefork 2, 1 step, {counts[-1] - counts[-2]:,} waiting"
+    yield Row("throughput of a large backlog", case, "executions/s", rates)
+
+
+def _weights(counts: Sequence[int], weighed: Mapping[str, Sequence[Memory]]) -> Iterator[Row]:
     for number, count in enumerate(counts):
         for part in ("parent", "child"):
             series = {name: [getattr(some[number], part)] for name, some in weighed.items()}

@@ -140,7 +140,7 @@ def played(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
         query = {"_id": {"$in": sorted(ended)}, "status": {"$in": ["completed", "failed"]}}
         for handle in honest:
             handle.result(60)
-        eventually(lambda: executions.count_documents(query) == len(ended), within=60)
+        eventually(lambda: executions.count_documents(query) == len(ended), within=90)
         yield Played(worker, worchflow, bench, honest)
     worchflow.close()
     app.close()

@@ -1,7 +1,7 @@
 """An error as it is stored: its type, its message, its traceback, each cut to 8 kB."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worchflow_celery import outcome
@@ -9,6 +9,9 @@ from worchflow_celery.options import FlowOptions
 from worchflow_celery.outcome import retry_delay
 
 KB8 = 8192
+
+#: For machines that are busy with other things.
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Stubborn(Exception):
@@ -87,6 +90,7 @@ def test_a_traceback_begins_with_the_user_s_code() -> None:
     assert "in retry_delay" not in traceback
 
 
+@relaxed
 @given(st.text(st.characters(), max_size=20_000))
 def test_a_cut_text_is_short_and_valid_utf_8(text: str) -> None:
     for keep_end in (True, False):
@@ -95,6 +99,7 @@ def test_a_cut_text_is_short_and_valid_utf_8(text: str) -> None:
         assert len(short.encode()) <= KB8
 
 
+@relaxed
 @given(st.text(max_size=2000))
 def test_a_short_text_is_not_cut(text: str) -> None:
     assert outcome.cut(text) == text == outcome.cut(text, keep_end=True)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from worchflow_celery import errors
@@ -15,6 +15,9 @@ from worchflow_celery.options import TEN_YEARS, FlowOptions, flow_options
 from worchflow_celery.outcome import Failed, Retried, judge, over_crash_budget, retry_delay
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+#: For machines that are busy with other things.
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 numbers = st.integers(1, 1001)
 fractions = st.floats(0, 1)
@@ -39,6 +42,7 @@ def without_jitter(options: FlowOptions, retry: int) -> float:
     return retry_delay(replace(options, retry_jitter=False), retry)
 
 
+@relaxed
 @given(flow_option_sets(), numbers, fractions)
 def test_a_delay_is_a_number_of_seconds_that_is_not_negative(
     options: FlowOptions, retry: int, jitter: float
@@ -49,6 +53,7 @@ def test_a_delay_is_a_number_of_seconds_that_is_not_negative(
     assert delay >= 0
 
 
+@relaxed
 @given(flow_option_sets(), numbers, fractions)
 def test_a_backoff_never_exceeds_its_limit(options: FlowOptions, retry: int, jitter: float) -> None:
     delay = retry_delay(options, retry, jitter=lambda: jitter)
@@ -57,11 +62,13 @@ def test_a_backoff_never_exceeds_its_limit(options: FlowOptions, retry: int, jit
     assert delay <= limit
 
 
+@relaxed
 @given(flow_option_sets(), numbers)
 def test_a_later_retry_never_waits_for_less(options: FlowOptions, retry: int) -> None:
     assert without_jitter(options, retry) <= without_jitter(options, retry + 1)
 
 
+@relaxed
 @given(flow_option_sets(), numbers, fractions)
 def test_jitter_takes_a_part_of_a_backoff_and_adds_nothing(
     options: FlowOptions, retry: int, jitter: float
@@ -73,6 +80,7 @@ def test_jitter_takes_a_part_of_a_backoff_and_adds_nothing(
     assert delay == without_jitter(options, retry) * jitter
 
 
+@relaxed
 @given(flow_option_sets(), numbers, fractions)
 def test_without_backoff_the_delay_is_the_delay(
     options: FlowOptions, retry: int, jitter: float
@@ -99,6 +107,7 @@ def test_a_backoff_doubles_up_to_its_limit(backoff: float | bool, delays: list[f
     assert [retry_delay(options, retry) for retry in range(1, 6)] == delays
 
 
+@relaxed
 @given(flow_option_sets(), st.integers(1, 2000))
 def test_retries_allow_that_many_attempts_and_one(options: FlowOptions, attempt: int) -> None:
     judged = judge(ConnectionError(), attempt=attempt, options=options, now=NOW)
@@ -185,6 +194,7 @@ def test_retry_after_adds_no_retry() -> None:
 epochs = st.lists(st.integers(1, 50)).map(lambda many: tuple(sorted(many)))
 
 
+@relaxed
 @given(epochs, st.integers(0, 50), st.integers(0, 20))
 def test_the_crash_budget_counts_what_crashed_since_the_last_checkpoint(
     crashed: tuple[int, ...], checkpoint: int, retries: int
@@ -194,6 +204,7 @@ def test_the_crash_budget_counts_what_crashed_since_the_last_checkpoint(
     assert over_crash_budget(crashed, checkpoint, retries) == (len(since) > retries + 3)
 
 
+@relaxed
 @given(epochs, st.integers(0, 50), st.integers(0, 20))
 def test_a_finished_step_gives_the_whole_budget_back(
     crashed: tuple[int, ...], checkpoint: int, retries: int
@@ -203,6 +214,7 @@ def test_a_finished_step_gives_the_whole_budget_back(
     assert not over_crash_budget(crashed, max(checkpoint, newer), retries)
 
 
+@relaxed
 @given(epochs, st.integers(0, 50), st.integers(0, 20))
 def test_another_crash_never_mends_a_spent_budget(
     crashed: tuple[int, ...], checkpoint: int, retries: int
