@@ -204,6 +204,23 @@ def test_the_crash_budget_counts_what_crashed_since_the_last_checkpoint(
     assert over_crash_budget(crashed, checkpoint, retries) == (len(since) > retries + 3)
 
 
+@pytest.mark.parametrize(
+    ("crashed", "checkpoint", "retries", "over"),
+    [
+        ((1, 2, 3), 0, 0, False),
+        ((1, 2, 3, 4), 0, 0, True),
+        ((1, 2, 3, 4), 1, 0, True),  # the checkpoint was written before that epoch crashed
+        ((1, 2, 3, 4), 2, 0, False),
+        ((1, 2, 3, 4, 5), 0, 2, False),
+        ((1, 2, 3, 4, 5, 6), 0, 2, True),
+    ],
+)
+def test_three_crashes_more_than_retries_are_forgiven(
+    crashed: tuple[int, ...], checkpoint: int, retries: int, over: bool
+) -> None:
+    assert over_crash_budget(crashed, checkpoint, retries) == over
+
+
 @relaxed
 @given(epochs, st.integers(0, 50), st.integers(0, 20))
 def test_a_finished_step_gives_the_whole_budget_back(
