@@ -4,11 +4,19 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from celery import Celery
+from celery import Celery, _state
 
 from tests.support import Bench
 from worchflow_celery import Worchflow, servers
 from worchflow_celery.servers import Servers
+
+
+@pytest.fixture(autouse=True)
+def _tasks_of_one_test_only() -> Iterator[None]:
+    """Celery registers a shared task in every app that is made later; not here."""
+    before = set(_state._on_app_finalizers)
+    yield
+    _state._on_app_finalizers.intersection_update(before)
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,7 @@ def define_new(worchflow: Worchflow, effects: Effects) -> None:
     def parent(event: Event[str], step: Step) -> str:
         return step.run("send", lambda: str(quick.send("child", id=event.data)))
 
-    @worchflow.app.task(name="send-quick")
+    @worchflow.app.task(name="send-quick", shared=False)
     def send_quick(execution_id: str) -> None:
         quick.send("child", id=execution_id)
 

@@ -9,7 +9,7 @@ from typing import Any
 from celery.utils.dispatch import Signal
 
 from tests.support import Bench, eventually
-from worchflow_celery import Event, Worchflow
+from worchflow_celery import Event, Scheduler, Worchflow
 from worchflow_celery.models import Window
 from worchflow_celery.timetable import Timetable
 
@@ -77,6 +77,24 @@ class Clockwork:
     def until(self, timetable: Timetable, condition: Callable[[], object]) -> None:
         """Let a leader go on until something is so."""
         eventually(lambda: (timetable.fire_due(), condition())[1], within=20)
+
+
+def runs(bench: Bench, entry: str = "entry") -> int:
+    """How often an entry ran, as MongoDB knows it."""
+    found = bench.collection("schedules").find_one({"_id": f"entry:{entry}"})
+    return int(found["runs"]) if found else 0
+
+
+def last_ran(bench: Bench, ago: timedelta, entry: str = "entry") -> None:
+    """Make an entry's last run older."""
+    change = {"last_run_at": datetime.now(UTC) - ago}
+    bench.collection("schedules").update_one({"_id": f"entry:{entry}"}, {"$set": change})
+
+
+def turn(one: Scheduler, times: int = 5) -> None:
+    """Some turns of a beat's loop, without its pauses."""
+    for _ in range(times):
+        one.tick()
 
 
 def at_once(timetables: Sequence[Timetable]) -> None:

@@ -178,7 +178,7 @@ def test_two_flows_of_one_id_are_refused(worchflow: Worchflow) -> None:
 
 
 def test_a_flow_does_not_take_the_name_of_a_task(worchflow: Worchflow, celery_app: Celery) -> None:
-    task = celery_app.task(name="note")(handler)
+    task = celery_app.task(name="note", shared=False)(handler)
     celery_app.finalize()
 
     with pytest.raises(ValueError, match="flow id 'note' is taken"):
@@ -254,3 +254,38 @@ def test_pages_leave_out_no_execution_of_the_same_moment(
             break
 
     assert found == [f"e{number:02}" for number in reversed(range(40))]
+
+
+BAD_CALLS: dict[str, dict[str, Any]] = {
+    "headers is": {"headers": [1]},
+    "time_limit is": {"time_limit": "long"},
+    "soft_time_limit is": {"soft_time_limit": -1},
+    "delay is": {"countdown": "soon"},
+    "eta is": {"eta": NAIVE},
+    "expires is": {"expires": NAIVE},
+    "priority is": {"priority": "high"},
+    "queue is": {"queue": ["celery"]},
+}
+
+
+@pytest.mark.parametrize(("named", "given"), BAD_CALLS.items(), ids=BAD_CALLS)
+def test_an_option_that_no_message_can_carry_is_refused_at_the_call(
+    bench: Bench, worchflow: Worchflow, named: str, given: dict[str, Any]
+) -> None:
+    flow = worchflow.flow("echo")(handler)
+
+    with pytest.raises(InvalidOption, match=f"^{named} "):
+        flow.apply_async((1,), **given)
+
+    assert nothing_is_stored(bench)
+
+
+def test_a_number_of_retries_in_a_call_is_celery_s_affair(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    flow = worchflow.flow("echo")(handler)
+
+    result = flow.apply_async((5,), retries=3)
+    deliver(celery_app)
+
+    assert worchflow.handle(result.id).result(1) == 5

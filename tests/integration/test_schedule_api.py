@@ -14,11 +14,6 @@ from worchflow_celery.errors import CorruptDocument, InvalidOption, ScheduleNotF
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture
-def clockwork(bench: Bench, worchflow: Worchflow) -> Clockwork:
-    return Clockwork(bench, worchflow)
-
-
 @pytest.mark.parametrize(
     ("options", "named"),
     [

@@ -2,18 +2,10 @@
 
 from datetime import timedelta
 
-import pytest
-
 from tests.integration.schedules import Clockwork, heard
-from tests.support import Bench
 from worchflow_celery import Worchflow, cron, signals
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def clockwork(bench: Bench, worchflow: Worchflow) -> Clockwork:
-    return Clockwork(bench, worchflow)
 
 
 def test_a_new_schedule_is_told_with_its_next_run(

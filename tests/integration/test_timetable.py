@@ -15,11 +15,6 @@ SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
 @pytest.fixture
-def clockwork(bench: Bench, worchflow: Worchflow) -> Clockwork:
-    return Clockwork(bench, worchflow)
-
-
-@pytest.fixture
 def deployed(bench: Bench) -> Iterator[Clockwork]:
     """Other code over the same schedules, as after a deployment."""
     app = bench.celery()

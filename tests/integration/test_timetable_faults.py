@@ -13,11 +13,6 @@ from worchflow_celery.clock import utcnow
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
-@pytest.fixture
-def clockwork(bench: Bench, worchflow: Worchflow) -> Clockwork:
-    return Clockwork(bench, worchflow)
-
-
 @pytest.mark.parametrize("off", [HOUR, -HOUR, 3 * SECOND, -3 * SECOND])
 def test_windows_are_due_on_mongodb_s_clock_whatever_the_host_s_says(
     clockwork: Clockwork, worchflow: Worchflow, off: timedelta

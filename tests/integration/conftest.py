@@ -1,0 +1,39 @@
+"""Schedules and schedulers of a test's own app."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from tests.integration.schedules import Clockwork
+from tests.support import Bench
+from worchflow_celery import Scheduler, Worchflow
+
+
+@pytest.fixture
+def clockwork(bench: Bench, worchflow: Worchflow) -> Clockwork:
+    return Clockwork(bench, worchflow)
+
+
+@pytest.fixture
+def alone(bench: Bench, celery_app: Celery) -> Iterator[Worchflow]:
+    """The binding of an app whose schedulers need no election."""
+    bound = bench.bind(celery_app, leader_election=False)
+    yield bound
+    bound.close()
+
+
+@pytest.fixture
+def scheduler(celery_app: Celery) -> Iterator[Callable[..., Scheduler]]:
+    """Makes schedulers of the app with a beat schedule; they are closed after the test."""
+    made: list[Scheduler] = []
+
+    def make(**entries: dict[str, Any]) -> Scheduler:
+        celery_app.conf.beat_schedule = entries
+        made.append(Scheduler(celery_app))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
