@@ -5,6 +5,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from worchflow_celery import handler, signals
@@ -96,15 +97,18 @@ def _claim(
     runtime: Runtime, definition: Definition, execution_id: str, worker: str | None, *, early: bool
 ) -> Lease | None:
     process = runtime.process
-    token = secrets.token_hex(12)
-    owner = runtime.owner(worker)
-    sent = elapsed()
+    attempts = process.store.attempts
+    token, sent = secrets.token_hex(12), elapsed()
+    ask = partial(
+        attempts.claim, execution_id, definition.id, token, runtime.owner(worker), early=early
+    )
     try:
-        claim = process.store.attempts.claim(execution_id, definition.id, token, owner, early=early)
+        claim = ask()
     except StoreUnavailable:
-        # The answer may have been lost, and the execution be ours.
+        # The answer may have been lost, and the execution be ours; or the question was.
         try:
-            claim = process.store.attempts.claimed(execution_id, token)
+            claim = attempts.claimed(execution_id, token) or ask()
+            claim = claim or attempts.claimed(execution_id, token)
         except StoreUnavailable:
             process.keeper.doubt(execution_id, token)
             raise

@@ -181,6 +181,7 @@ class Sweeper:
         if elapsed() - self._rarely_at < _RARELY:
             return
         self._rarely_at = elapsed()
+        self._runtime.store.database.measure_clock()
         aftercare = self._runtime.store.aftercare
         for due in aftercare.follow_ups(scope, secrets.token_hex(8)):
             dispatch.republish(self._runtime, due)

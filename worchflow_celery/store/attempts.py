@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pymongo import ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
+from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
 
@@ -65,8 +65,8 @@ class Attempts:
             query["$expr"] = {"$lte": [{"$ifNull": ["$not_before", EPOCH]}, "$$NOW"]}
         change = self._claimed(token, owner)
         with translated(self._database.settings):
-            document = self._collection.find_one_and_update(
-                query, [{"$set": change}], _CLAIM_FIELDS, return_document=ReturnDocument.AFTER
+            document = writes.find_and_update(
+                self._collection, query, [{"$set": change}], _CLAIM_FIELDS
             )
         try:
             return claim_of(document) if document else None
@@ -120,9 +120,8 @@ class Attempts:
         """
         with translated(self._database.settings):
             try:
-                answer = self._collection.update_one(
-                    _held(claim), [{"$set": self._settled(settlement)}]
-                )
+                change = [{"$set": self._settled(settlement)}]
+                settled = writes.update(self._collection, _held(claim), change)
             except (DocumentTooLarge, OperationFailure) as error:
                 if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
                     raise
@@ -130,8 +129,8 @@ class Attempts:
                     f"data and result of execution {claim.id!r} do not fit into one MongoDB "
                     "document of 16 MiB: store them elsewhere and return a reference"
                 ) from None
-            if answer.matched_count or not again:
-                return bool(answer.matched_count)
+            if settled or not again:
+                return settled
             # Ours if the token is still there: whoever comes next raises the epoch first.
             mine = {
                 "_id": claim.id,

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery.exceptions import ImproperlyConfigured
-from pymongo import ASCENDING, DESCENDING, IndexModel, InsertOne, MongoClient, UpdateOne
+from pymongo import InsertOne, MongoClient, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import (
     BulkWriteError,
@@ -29,6 +29,7 @@ from pymongo.uri_parser import parse_uri, split_options
 from worchflow_celery.clock import utcnow
 from worchflow_celery.errors import StoreUnavailable
 from worchflow_celery.settings import Settings
+from worchflow_celery.store.indexes import EXECUTION_INDEXES, create_indexes, search_indexes
 
 Document = dict[str, Any]
 
@@ -36,40 +37,7 @@ logger = logging.getLogger(__name__)
 
 #: The server has gone, is going, or has not become primary: the same call may succeed later.
 _PASSING_CODES = {6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
-_INDEX_CONFLICTS = {85, 86}
 _DUPLICATE = 11000
-_EXECUTION_INDEXES = [
-    # What the dispatcher sweeps: unfinished executions only, so that history costs it nothing.
-    IndexModel(
-        [("queue", ASCENDING), ("status", ASCENDING), ("due_at", ASCENDING)],
-        name="due",
-        partialFilterExpression={"due_at": {"$exists": True}},
-    ),
-    IndexModel([("created_at", DESCENDING), ("_id", DESCENDING)], name="newest"),
-    IndexModel(
-        [("status", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
-        name="newest_of_status",
-    ),
-    IndexModel(
-        [
-            ("flow", ASCENDING),
-            ("status", ASCENDING),
-            ("created_at", DESCENDING),
-            ("_id", DESCENDING),
-        ],
-        name="newest_of_flow",
-    ),
-    IndexModel(
-        [("follow_up_at", ASCENDING)],
-        name="follow_up",
-        partialFilterExpression={"follow_up_at": {"$exists": True}},
-    ),
-    IndexModel(
-        [("expires_at", ASCENDING)],
-        name="expired",
-        partialFilterExpression={"expires_at": {"$exists": True}},
-    ),
-]
 
 
 class Database:
@@ -106,17 +74,9 @@ class Database:
         """Make the indexes of a flow's ``search`` fields, once in this process."""
         if self._indexed.issuperset(fields):
             return
-        models = [
-            IndexModel(
-                [(f"search.{field}", ASCENDING), ("created_at", DESCENDING), ("_id", DESCENDING)],
-                name=f"search_{field}",
-                partialFilterExpression={f"search.{field}": {"$exists": True}},
-            )
-            for field in fields
-        ]
         executions = self.collection("executions")
         with translated(self.settings):
-            create_indexes(executions, models)
+            create_indexes(executions, search_indexes(fields))
         self._indexed.update(fields)
 
     def ping(self) -> None:
@@ -166,7 +126,7 @@ class Database:
     def _prepare(self, client: "MongoClient[Document]") -> None:
         self._measure_clock(client)
         executions = client.get_default_database("worchflow")[self._named("executions")]
-        create_indexes(executions, _EXECUTION_INDEXES)
+        create_indexes(executions, EXECUTION_INDEXES)
 
 
 @contextmanager
@@ -253,20 +213,6 @@ def write_new(
             raise
         return [int(fault["index"]) for fault in faults]
     return []
-
-
-def create_indexes(collection: Collection[Document], models: list[IndexModel]) -> None:
-    """Make indexes; raises ``StoreUnavailable`` naming one that exists with other options."""
-    try:
-        collection.create_indexes(models)
-    except OperationFailure as error:
-        if error.code in _INDEX_CONFLICTS:
-            raise StoreUnavailable(
-                f"an index of {collection.full_name} exists with other options "
-                f"({error.details.get('errmsg') if error.details else error}): drop that index, "
-                "then start again"
-            ) from None
-        raise
 
 
 def _is_refusal(error: OperationFailure) -> bool:

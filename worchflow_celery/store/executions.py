@@ -26,6 +26,7 @@ from worchflow_celery.store.records import (
 
 #: Seconds after a publish until the message counts as lost.
 PUBLISHED_FOR = 5.0
+_FINISHED = {"completed", "failed", "cancelled"}
 
 
 class Executions:
@@ -214,7 +215,7 @@ def filters_of(
     filters: Document = {}
     if status is not None:
         many = [status] if isinstance(status, str) else list(_iterable(status))
-        filters["status"] = {"$in": [_status(one) for one in many]}
+        filters |= _of_status([_status(one) for one in many])
     if flow is not None:
         filters["flow"] = {"$eq": check_id(flow, "flow")}
     created = {"$gte": after, "$lt": before}
@@ -226,6 +227,16 @@ def filters_of(
     for name, value in (search or {}).items():
         check_search_field(name)
         filters[f"search.{name}"] = {"$eq": searchable(value)}
+    return filters
+
+
+def _of_status(statuses: list[str]) -> Document:
+    """With what lets MongoDB use the index of finished, or that of unfinished executions."""
+    filters: Document = {"status": {"$in": statuses}}
+    if _FINISHED.issuperset(statuses):
+        filters["finished_at"] = {"$exists": True}
+    elif _FINISHED.isdisjoint(statuses):
+        filters |= {"due_at": {"$exists": True}, "queue": {"$gte": ""}}
     return filters
 
 

@@ -13,7 +13,8 @@ from pymongo.errors import DuplicateKeyError
 from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument
 from worchflow_celery.models import Window
-from worchflow_celery.store.database import Database, create_indexes, translated, write_new
+from worchflow_celery.store.database import Database, translated, write_new
+from worchflow_celery.store.indexes import create_indexes
 from worchflow_celery.store.records import Document
 
 _FLOW, _ENTRY = "flow:", "entry:"

@@ -6,6 +6,7 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from worchflow_celery.models import StepRecord
+from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import (
     Checkpoint,
@@ -47,7 +48,7 @@ class Steps:
         with translated(self._database.settings):
             while True:
                 try:
-                    self._collection.insert_one(document)
+                    writes.insert(self._collection, document)
                     return None
                 except DuplicateKeyError:
                     # Read with majority: what is not there yet may never be; then insert again.

@@ -22,6 +22,8 @@ BACKLOG_PATIENCE = 600.0
 _RETRY_GRACE = 2.0
 #: Seconds between two publishes of one execution, at most.
 _LONGEST_PAUSE = 20.0
+#: What may lie between MongoDB's clock and our notion of it.
+_CLOCKS_APART = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,31 +190,29 @@ class Sweep:
         return {"$lte": ["$due_at", limit]}
 
     def _wanted(self, scope: Scope, ahead: float) -> Document:
-        waiting_for_turn = {"status": "queued", "epoch": 0, "publishes": {"$gt": 0}}
-        idle = [queue for queue in scope.queues if queue not in scope.busy]
-        kinds: list[Document] = [
-            {"status": "processing", "$expr": self._due(self._settings.lease_ttl / 2)},
-            {"status": "retrying", "publishes": {"$gt": 0}, "$expr": self._due(-_RETRY_GRACE)},
-            {"status": "retrying", "publishes": 0, "$expr": self._due(ahead)},
-            {"status": "waiting", "$expr": self._due(ahead)},
-            {
-                "status": "queued",
-                "$or": [{"epoch": {"$gt": 0}}, {"publishes": 0}],
-                "$expr": self._due(ahead),
-            },
-            {**waiting_for_turn, "queue": {"$in": idle}, "$expr": self._due(0)},
-            {
-                **waiting_for_turn,
-                "queue": {"$in": list(scope.busy)},
-                "$expr": self._due(-BACKLOG_PATIENCE),
-            },
+        """Of each kind its own range of the index: no backlog is read to find what is due."""
+        busy = list(scope.busy)
+        idle = [queue for queue in scope.queues if queue not in busy]
+        every, published = list(scope.queues), {"$gt": 0}
+        new: Document = {"status": "queued", "epoch": 0}
+        kinds = [
+            self._kind(every, {"status": "processing"}, self._settings.lease_ttl / 2),
+            self._kind(every, {"status": "retrying", "publishes": published}, -_RETRY_GRACE),
+            self._kind(every, {"status": "retrying", "publishes": 0}, ahead),
+            self._kind(every, {"status": "waiting"}, ahead),
+            self._kind(every, {"status": "queued", "epoch": {"$gt": 0}}, ahead),
+            self._kind(every, {**new, "publishes": 0}, ahead),
+            # Those in a busy queue wait for their turn.
+            self._kind(idle, {**new, "publishes": published}, 0),
+            self._kind(busy, {**new, "publishes": published}, -BACKLOG_PATIENCE),
         ]
-        return {
-            "queue": {"$in": list(scope.queues)},
-            "flow": {"$in": list(scope.flows)},
-            "due_at": {"$exists": True},
-            "$or": kinds,
-        }
+        return {"flow": {"$in": list(scope.flows)}, "$or": kinds}
+
+    def _kind(self, queues: list[str], of: Document, ahead: float) -> Document:
+        # The server's own clock decides. Ours, which is not far from it, bounds the range.
+        bound = self._database.now() + timedelta(seconds=ahead) + _CLOCKS_APART
+        within = {"queue": {"$in": queues}, "due_at": {"$lte": bound}}
+        return {**of, **within, "$expr": self._due(ahead)}
 
     def _judge_lease(self, document: Document, found: Found) -> float:
         """Sort a silent lease; return the seconds until it is abandoned, if it stays silent."""
