@@ -14,7 +14,7 @@ clock models signals errors
 options annotations inbox codec outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
-dispatch canvas journal context handler attempt delivery timetable scheduling
+dispatch canvas journal context handler settlement attempt delivery timetable scheduling
 handle flow recovery beat decorator app
 __init__
 """.split()

@@ -15,7 +15,6 @@ from worchflow_celery.dispatch import loaded
 from worchflow_celery.errors import (
     HandOver,
     LeaseLost,
-    PayloadTooLarge,
     StoreUnavailable,
     Suspended,
     WorkerLost,
@@ -37,18 +36,12 @@ from worchflow_celery.outcome import (
     over_crash_budget,
 )
 from worchflow_celery.runtime import Runtime
+from worchflow_celery.settlement import settle
 from worchflow_celery.shutdown import Phase
-from worchflow_celery.store.attempts import Settlement
-from worchflow_celery.store.executions import PUBLISHED_FOR
-from worchflow_celery.store.records import Checkpoint, Claim, shown
+from worchflow_celery.store.records import Claim, Recorded, shown
 
 logger = logging.getLogger(__name__)
 
-#: The longest retry delay that a Celery message is trusted with, in seconds: it sits in the
-#: memory of one worker until then. Longer ones are left to the dispatcher.
-LONGEST_COUNTDOWN = 60.0
-#: Seconds after which a dispatcher looks whether Celery has gone on with links, chain and chord.
-_FOLLOW_UP = 10.0
 #: Seconds between two tries of a write while MongoDB is away.
 _AGAIN = 0.2
 #: What billiard makes of SIGTERM in a pool process: exit code 256 - 15, negated.
@@ -86,7 +79,7 @@ def attempt(
     try:
         outcome = instead or _run(runtime, definition, lease, eager=eager)
         lease.settling = True
-        outcome = _settle(runtime, lease.claim, outcome, eager=eager)
+        outcome = settle(runtime, lease.claim, outcome, eager=eager)
     finally:
         keeper.drop(lease)
     _tell(runtime, lease.claim, outcome)
@@ -154,7 +147,7 @@ def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool)
     return _interrupted(journal.interruption) or outcome
 
 
-def _checkpoints(runtime: Runtime, claim: Claim) -> list[Checkpoint]:
+def _checkpoints(runtime: Runtime, claim: Claim) -> list[Recorded]:
     """What earlier attempts recorded: one read, and none for an execution that is new."""
     while claim.resumed:
         try:
@@ -166,7 +159,7 @@ def _checkpoints(runtime: Runtime, claim: Claim) -> list[Checkpoint]:
     return []
 
 
-def _check_budget(claim: Claim, checkpoints: list[Checkpoint], retries: int) -> None:
+def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> None:
     completed = [one.epoch for one in checkpoints if one.status == "completed"]
     if over_crash_budget(claim.crashed, max(completed, default=0), retries):
         where = f"in step {claim.current_step!r}" if claim.current_step else "outside its steps"
@@ -210,61 +203,6 @@ def _is_from_outside(error: BaseException, phase: Phase) -> bool:
     if isinstance(error, Exception):
         return phase is Phase.COLD
     return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
-
-
-def _settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:
-    """Write the outcome, again until MongoDB is back; what was written may be another one."""
-    if isinstance(outcome, Lost):
-        return outcome
-    settlement = _settlement(runtime, claim, outcome, eager=eager)
-    again = False
-    while True:
-        try:
-            settled = runtime.store.attempts.settle(claim, settlement, again=again)
-            return outcome if settled else Lost()
-        except PayloadTooLarge as error:
-            outcome = Failed(error)
-            settlement = _settlement(runtime, claim, outcome, eager=eager)
-        except StoreUnavailable:
-            if runtime.shutdown.begun:
-                return Lost()  # its lease runs out, and another worker goes on
-            again = True
-            time.sleep(_AGAIN)
-
-
-def is_followed(runtime: Runtime, claim: Claim) -> bool:
-    """Whether Celery has something to do after the end: links, or a result that it is to keep."""
-    if claim.canvas is not None:
-        return True
-    kept = claim.message is not None and loaded(claim.message).get("ignore_result") is False
-    return kept and runtime.keeps_results
-
-
-def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:
-    last: dict[str, Any] = {
-        "retention": runtime.settings.retention,
-        "follow_up": _FOLLOW_UP if is_followed(runtime, claim) else None,
-    }
-    match outcome:
-        case Completed(result):
-            return Settlement("completed", "completed", result=result, **last)
-        case Failed(error):
-            return Settlement("failed", "failed", error=describe(error), **last)
-        case Cancelled(reason):
-            error_info = {"type": "Cancelled", "message": reason}
-            return Settlement("cancelled", "cancelled", error=error_info, **last)
-        case Retried(error, delay):
-            return Settlement(
-                "retrying",
-                "retrying",
-                error=describe(error),
-                delay=delay,
-                held=True,
-                published=not eager and delay <= LONGEST_COUNTDOWN,
-            )
-        case Waiting(delay):
-            return Settlement("waiting", "waiting", delay=delay, held=True)
-    return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:

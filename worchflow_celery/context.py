@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 #: Seconds that a step's retry is waited for on the worker; longer ones leave it.
 _SHORT_WAIT = 5.0
+_NOTHING = nullcontext[None]()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class _Context:
             raise StepMisuse(f"step.{what} can only be read inside a function run by step.run")
         return running
 
-    def _begin(self, name: str, fn: object) -> str:
+    def _begin(self, name: str) -> str:
         """Check that a step can begin here; return its key."""
         running = _running.get()
         # Inside a step of another execution, this one runs eagerly: that is no misuse.
@@ -77,11 +78,15 @@ class _Context:
                 f"step {name!r} begins inside step {running.key!r}: "
                 "a step is the unit that is repeated, it cannot hold another"
             )
+        return self._journal.begin(name)
+
+    @staticmethod
+    def _check(name: str, fn: object) -> None:
+        """Refuse what cannot be run; what has run is replayed, whatever its function is now."""
         if not callable(fn):
             raise StepMisuse(f"step {name!r}: {fn!r:.80} is not a function; write `lambda: ...`")
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             raise StepMisuse(f"step {name!r}: a generator function has no result to be recorded")
-        return self._journal.begin(name)
 
     def _timed(self, fn: Callable[[], T], timeout: float | None, name: str) -> T:
         if timeout is None:
@@ -119,14 +124,17 @@ class Step(_Context):
         Raises what ``fn`` raised last, ``StepTimeout``, ``StepMisuse``, or, finally for this
         step, ``UnserializableResult`` or ``PayloadTooLarge``.
         """
-        options = StepOptions.of(retries, retry_delay, timeout)
-        if inspect.iscoroutinefunction(fn):
-            raise StepMisuse(f"step {name!r}: a coroutine function needs an `async def` flow")
-        with self._deadline.suspended() if self._deadline else nullcontext():
-            key = self._begin(name, fn)
+        with self._deadline.suspended() if self._deadline else _NOTHING:
+            key = self._begin(name)
             self._journal.check_thread(name)
             known = self._journal.recall(key, fn)
-            return known.value if known else self._run(key, name, fn, args, options)
+            if known is not None:
+                return known.value  # type: ignore[no-any-return]
+            self._check(name, fn)
+            if inspect.iscoroutinefunction(fn):
+                raise StepMisuse(f"step {name!r}: a coroutine function needs an `async def` flow")
+            options = StepOptions.of(retries, retry_delay, timeout)
+            return self._run(key, name, fn, args, options)
 
     def _run(
         self, key: str, name: str, fn: Callable[..., T], args: tuple[Any, ...], options: StepOptions
@@ -209,11 +217,12 @@ class AsyncStep(_Context):
         timeout: float | timedelta | None = None,
     ) -> Any:
         """Run ``fn(*args)``, awaiting it where it is to be awaited; see ``Step.run``."""
-        options = StepOptions.of(retries, retry_delay, timeout)
-        key = self._begin(name, fn)
+        key = self._begin(name)
         known = self._journal.recall(key, fn)
-        if known:
+        if known is not None:
             return known.value
+        self._check(name, fn)
+        options = StepOptions.of(retries, retry_delay, timeout)
         call = functools.partial(fn, *args)
         while True:
             await self._boundary()

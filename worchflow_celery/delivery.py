@@ -6,7 +6,7 @@ from typing import Any
 from celery.exceptions import Ignore, Reject
 
 from worchflow_celery import canvas, codec, dispatch, options
-from worchflow_celery.attempt import LONGEST_COUNTDOWN, Ended, attempt, is_followed
+from worchflow_celery.attempt import Ended, attempt
 from worchflow_celery.definition import encode_plain
 from worchflow_celery.errors import (
     ExecutionConflict,
@@ -28,6 +28,7 @@ from worchflow_celery.outcome import (
     message_of,
 )
 from worchflow_celery.publisher import HEADER
+from worchflow_celery.settlement import LONGEST_COUNTDOWN, is_followed
 from worchflow_celery.store.records import Claim, Due, Finished
 
 logger = logging.getLogger(__name__)

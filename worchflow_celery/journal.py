@@ -28,7 +28,7 @@ from worchflow_celery.leases import Lease
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, revived, seconds_until
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint
+from worchflow_celery.store.records import Checkpoint, Recorded
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Journal:
     """Keeps the promises of ``step.run``: keys, checkpoints, the lease, the limits."""
 
     def __init__(
-        self, runtime: Runtime, lease: Lease, checkpoints: list[Checkpoint], *, eager: bool = False
+        self, runtime: Runtime, lease: Lease, checkpoints: list[Recorded], *, eager: bool = False
     ) -> None:
         self._runtime = runtime
         self._process = runtime.process
@@ -75,8 +75,8 @@ class Journal:
         self._thread = threading.get_ident()
         self._keys: set[str] = set()
         self._uses: dict[str, int] = {}
-        self._done: dict[str, Checkpoint] = {}
-        self._failures: dict[str, list[Checkpoint]] = {}
+        self._done: dict[str, Recorded] = {}
+        self._failures: dict[str, list[Recorded]] = {}
         self._interruption: Interruption | None = None
         self._closed = False
         for checkpoint in checkpoints:
@@ -228,7 +228,6 @@ class Journal:
         return error
 
     def _checkpoint(self, run: Run, status: str, **fields: Any) -> Checkpoint:
-        values: dict[str, Any] = {"result": None, "error": None, "final": False, **fields}
         return Checkpoint(
             key=run.key,
             name=run.name,
@@ -238,10 +237,10 @@ class Journal:
             epoch=self._claim.epoch,
             started_at=run.started_at,
             finished_at=self._process.store.database.now(),
-            **values,
+            **fields,
         )
 
-    def _insert(self, checkpoint: Checkpoint) -> Checkpoint:
+    def _insert(self, checkpoint: Checkpoint) -> Recorded:
         """Write until MongoDB is back or the lease is lost; adopt what another one wrote first."""
         store = self._process.store
         found = self._persistently(lambda: store.steps.insert(self._claim.id, checkpoint))
@@ -267,7 +266,7 @@ class Journal:
                 self._interruption = lost
                 raise
 
-    def _value_of(self, checkpoint: Checkpoint, annotation: Any) -> Any:
+    def _value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
         if checkpoint.status != "completed":
             stored = checkpoint.error or {}
             kind = _FINAL.get(stored.get("type", ""), NonRetriableError)

@@ -78,7 +78,7 @@ STEPS: dict[str, tuple[dict[str, Any], str]] = {
     "step-empty": (dict.fromkeys(CHECKPOINT, MISSING), "step-empty echo' cannot be read"),
     "step-key": ({"key": 5}, "key: "),
     "step-epoch": ({"epoch": "x"}, "epoch: "),
-    "step-times": ({"started_at": "x"}, "started_at: "),
+    "step-attempt": ({"attempt": "x"}, "attempt: "),
     "step-error": ({"status": "failed", "error": "x"}, "error: "),
     "step-result": ({"result": NOT_JSON}, "checkpoint of step 'echo' .* cannot be read: not JSON"),
     "step-tag": ({"result": '{"$decimal":[1]}'}, "checkpoint of step 'echo' .* cannot be read"),

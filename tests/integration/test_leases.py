@@ -146,9 +146,13 @@ def test_a_checkpoint_that_an_earlier_owner_wrote_late_is_adopted(
     def late(execution_id: str) -> None:
         now = utcnow()
         theirs = Checkpoint(
-            *("step", "step", 1, "completed", '"theirs"', None, 1),
+            key="step",
+            name="step",
+            seq=1,
+            status="completed",
+            result='"theirs"',
+            attempt=1,
             epoch=1,
-            final=False,
             started_at=now,
             finished_at=now,
         )

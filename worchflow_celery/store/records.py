@@ -103,36 +103,39 @@ class Finished:
     canvas: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """One recorded run of a step."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What a later attempt needs of one recorded run of a step."""
 
     key: str
-    name: str
-    seq: int
     status: str
     #: Encoded, when it completed.
-    result: str | None
-    error: Mapping[str, str] | None
+    result: str | None = None
+    error: Mapping[str, str] | None = None
     attempt: int
     epoch: int
     #: It failed and must not run again.
-    final: bool
-    started_at: datetime
-    finished_at: datetime | None
-    kind: str = "run"
+    final: bool = False
     #: The class of the error, ``module:name``, when it was raised into the handler.
     raised: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint(Recorded):
+    """One recorded run of a step."""
+
+    name: str
+    seq: int
+    started_at: datetime
+    finished_at: datetime | None = None
+    kind: str = "run"
+
+
 _CLAIM = TypeAdapter(Claim)
+_RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
-_MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step")),
-    **dict.fromkeys(("result", "error", "finished_at")),
-    "final": False,
-}
+_MAY_LACK: Document = dict.fromkeys(("priority", "canvas", "message", "current_step"))
 
 
 def claim_of(document: Document) -> Claim:
@@ -178,10 +181,18 @@ def execution_of(document: Document) -> Execution:
         raise corrupt("execution", document.get("_id"), error) from error
 
 
+def recorded_of(document: Document) -> Recorded:
+    """What counts of a recorded run; raises ``CorruptDocument``."""
+    try:
+        return _RECORDED.validate_python(document)
+    except ValidationError as error:
+        raise corrupt("step", document.get("_id"), error) from error
+
+
 def checkpoint_of(document: Document) -> Checkpoint:
     """A recorded run of a step; raises ``CorruptDocument``."""
     try:
-        return _CHECKPOINT.validate_python({**_MAY_LACK, **document})
+        return _CHECKPOINT.validate_python(document)
     except ValidationError as error:
         raise corrupt("step", document.get("_id"), error) from error
 

@@ -11,7 +11,9 @@ from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import (
     Checkpoint,
     Document,
+    Recorded,
     checkpoint_of,
+    recorded_of,
     step_record_of,
 )
 
@@ -19,6 +21,7 @@ from worchflow_celery.store.records import (
 _KEY, _RUN, _KEY_END = " ", "\t", "!"
 
 _FIELDS = tuple(field.name for field in fields(Checkpoint))
+_RECORDED = dict.fromkeys((field.name for field in fields(Recorded)), 1)
 
 #: So many fit into one answer of the server, unless they are large.
 _BATCH = 100_000
@@ -34,7 +37,7 @@ class Steps:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def insert(self, execution_id: str, checkpoint: Checkpoint) -> Checkpoint | None:
+    def insert(self, execution_id: str, checkpoint: Checkpoint) -> Recorded | None:
         """Record one run of a step; ``None`` when it is stored.
 
         When somebody, or an earlier try of this very call, has recorded that run already:
@@ -54,21 +57,24 @@ class Steps:
                     # Read with majority: what is not there yet may never be; then insert again.
                     found = self._collection.find_one({"_id": document["_id"]})
                     if found is not None:
-                        return checkpoint_of(found)
+                        return recorded_of(found)
 
-    def read(self, execution_id: str) -> list[Checkpoint]:
+    def read(self, execution_id: str) -> list[Recorded]:
         """All recorded runs of an execution's steps, in no order."""
-        within = {"$gte": execution_id + _KEY, "$lt": execution_id + _KEY_END}
-        with translated(self._database.settings):
-            found = list(self._collection.find({"_id": within}, batch_size=_BATCH))
-        return [checkpoint_of(document) for document in found]
+        return [recorded_of(document) for document in self._of(execution_id, _RECORDED)]
 
     def records(self, execution_id: str) -> list[StepRecord]:
         """An execution's steps as a user reads them, by first start."""
         runs: dict[str, list[Checkpoint]] = {}
-        for run in sorted(self.read(execution_id), key=lambda run: (run.started_at, run.seq)):
+        found = [checkpoint_of(document) for document in self._of(execution_id)]
+        for run in sorted(found, key=lambda run: (run.started_at, run.seq)):
             runs.setdefault(run.key, []).append(run)
         return [step_record_of(execution_id, of_step) for of_step in runs.values()]
+
+    def _of(self, execution_id: str, only: Document | None = None) -> list[Document]:
+        within = {"$gte": execution_id + _KEY, "$lt": execution_id + _KEY_END}
+        with translated(self._database.settings):
+            return list(self._collection.find({"_id": within}, only, batch_size=_BATCH))
 
     @property
     def _collection(self) -> "Collection[Document]":
