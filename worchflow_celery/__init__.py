@@ -2,11 +2,12 @@
 
 from worchflow_celery import cron, errors, signals
 from worchflow_celery.app import Worchflow
+from worchflow_celery.async_step import AsyncStep
 from worchflow_celery.beat import Scheduler
-from worchflow_celery.context import AsyncStep, Step
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
 from worchflow_celery.models import Event, Execution, ExecutionStatus, StepRecord
+from worchflow_celery.step import Step
 
 __version__ = "0.1.0"
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from celery import Celery
 
-from worchflow_celery import dispatch, options, scheduling
+from worchflow_celery import dispatch, options
 from worchflow_celery.decorator import (
     Decorator,
     check_celery_options,
@@ -19,16 +19,15 @@ from worchflow_celery.definition import Definition
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
-from worchflow_celery.models import Execution, Page, Schedule, StepRecord, Window
+from worchflow_celery.operations import Operations
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.settings import Settings
-from worchflow_celery.store.executions import filters_of
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class Worchflow:
+class Worchflow(Operations):
     """Durable flows in a Celery app.
 
     Settings come from ``app.conf.worchflow_*`` on first use; a keyword of the same name without
@@ -38,8 +37,7 @@ class Worchflow:
 
     def __init__(self, app: Celery, **settings: Any) -> None:
         self.app = app
-        self.runtime = Runtime(app, settings, self)
-        self._flows: dict[str, Flow[Any, Any]] = {}
+        super().__init__(Runtime(app, settings, self))
         bound: Any = app
         bound.worchflow = self
         # By name: a process that only sends does not load what only workers need.
@@ -150,87 +148,6 @@ class Worchflow:
         )
         return ExecutionHandle(self.runtime, execution_id)
 
-    def get(self, id: str) -> Execution:
-        """Read an execution; raises ``ExecutionNotFound``."""
-        return self.runtime.store.executions.get(_id_of(id))
-
-    def handle(self, id: str) -> ExecutionHandle[Any]:
-        """A handle to an execution that is known to exist; raises ``ExecutionNotFound``."""
-        execution = self.get(id)
-        known = self._flows.get(execution.flow)
-        returns = known.definition.returns if known else None
-        return ExecutionHandle(self.runtime, execution.id, returns)
-
-    def steps(self, id: str) -> list[StepRecord]:
-        """The steps of an execution by first start; raises ``ExecutionNotFound``."""
-        found = self.runtime.store.steps.records(_id_of(id))
-        if not found:
-            self.get(id)
-        return found
-
-    def retry(self, id: str) -> ExecutionHandle[Any]:
-        """Put a failed or cancelled execution back in line.
-
-        Attempts begin again at 1, the error is cleared, completed steps stay completed. Raises
-        ``InvalidTransition`` naming the status of any other, and ``ExecutionNotFound``.
-        """
-        dispatch.retry(self.runtime, _id_of(id))
-        return self.handle(id)
-
-    def find(
-        self,
-        status: str | list[str] | tuple[str, ...] | None = None,
-        flow: str | None = None,
-        search: Mapping[str, Any] | None = None,
-        after: datetime | None = None,
-        before: datetime | None = None,
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page:
-        """Executions, newest first, ``limit`` (1 to 1000) to a page.
-
-        ``status`` is one or several; ``after <= created_at < before``, both aware; ``search``
-        maps fields that the flow declared to their values. ``cursor`` is the ``.cursor`` of the
-        page before.
-        """
-        _check_limit(limit)
-        for name, moment in (("after", after), ("before", before)):
-            if moment is not None:
-                options.check_moment(moment, name)
-        filters = filters_of(status=status, flow=flow, search=search, after=after, before=before)
-        return self.runtime.store.executions.find(filters, limit=limit, cursor=cursor)
-
-    def schedules(self) -> list[Schedule]:
-        """The schedules of this app's flows, by id."""
-        return scheduling.schedules(self.runtime)
-
-    def pause_schedule(self, flow: str) -> None:
-        """Stop firing a flow, also over restarts; raises ``ScheduleNotFound``."""
-        scheduling.pause(self.runtime, flow, True)
-
-    def resume_schedule(self, flow: str) -> None:
-        """Fire it again, from now on: nothing of the pause is caught up."""
-        scheduling.pause(self.runtime, flow, False)
-
-    def trigger_schedule(self, flow: str) -> ExecutionHandle[Any]:
-        """Start a scheduled flow now, beside its windows; raises ``ScheduleNotFound``."""
-        scheduling.scheduled(self.runtime, flow)
-        return self._flows[flow].send()
-
-    def windows(self, flow: str, limit: int = 60) -> list[Window]:
-        """What became of the last windows of a flow, newest first; 1 to 1000 of them."""
-        _check_limit(limit)
-        return self.runtime.store.schedules.windows(options.check_id(flow, "flow id"), limit)
-
-    def ping(self) -> bool:
-        """Ask MongoDB for a sign of life; raises ``StoreUnavailable``."""
-        self.runtime.store.database.ping()
-        return True
-
-    def close(self) -> None:
-        """Close this process's connections; the next use opens new ones."""
-        self.runtime.close()
-
     def _automatic_id(self, function: Callable[..., Any]) -> str:
         name = getattr(function, "__name__", type(function).__name__)
         return options.check_id(self.app.gen_task_name(name, function.__module__), "flow id")
@@ -254,13 +171,3 @@ class Worchflow:
         self._flows[definition.id] = flow
         self.runtime.definitions[definition.id] = definition
         return flow
-
-
-def _id_of(given: object) -> str:
-    """The id of an execution that is asked for, by a handle as well."""
-    return options.check_id(given.id if isinstance(given, ExecutionHandle) else given, "id")
-
-
-def _check_limit(limit: object) -> None:
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 1000:
-        raise InvalidOption(f"limit is {limit!r:.80}: it must be a whole number from 1 to 1000")

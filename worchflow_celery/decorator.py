@@ -8,13 +8,14 @@ from celery import Celery
 from celery.utils.threads import LocalStack
 
 from worchflow_celery import cron
-from worchflow_celery.context import AsyncStep, Step
+from worchflow_celery.async_step import AsyncStep
 from worchflow_celery.definition import Definition
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.models import Event
 from worchflow_celery.options import FlowOptions
 from worchflow_celery.runtime import Runtime
+from worchflow_celery.step import Step
 from worchflow_celery.windows import LONGEST_FLOW_ID
 
 logger = logging.getLogger(__name__)

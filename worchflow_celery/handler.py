@@ -6,14 +6,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from worchflow_celery import codec
+from worchflow_celery.async_step import AsyncStep
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import AsyncStep, Step
 from worchflow_celery.deadlines import Deadline
 from worchflow_celery.definition import Definition
 from worchflow_celery.errors import ExecutionTimeout, PayloadTooLarge, UnserializableResult
 from worchflow_celery.journal import Journal
 from worchflow_celery.models import Event
 from worchflow_celery.runtime import Runtime
+from worchflow_celery.step import Step
 from worchflow_celery.store.records import Claim
 
 

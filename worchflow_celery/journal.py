@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from worchflow_celery import codec, signals
-from worchflow_celery.annotations import annotation_of
 from worchflow_celery.errors import (
     ExecutionTimeout,
     HandOver,
@@ -26,7 +25,8 @@ from worchflow_celery.errors import (
 )
 from worchflow_celery.leases import Lease
 from worchflow_celery.options import StepOptions, check_step_name
-from worchflow_celery.outcome import describe, name_of, revived, seconds_until
+from worchflow_celery.outcome import describe, name_of, seconds_until
+from worchflow_celery.replay import Keys, Known, Replay
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Checkpoint, Recorded
 
@@ -39,8 +39,6 @@ _AGAIN = 0.2
 #: From this many crashes in a row on, each step is noted before it runs, so that the one that
 #: kills its workers has a name when the execution is given up.
 _SUSPICIOUS_CRASHES = 2
-#: Errors that are final for a step: its effect has happened, its value cannot be kept.
-_FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +50,6 @@ class Run:
     seq: int
     attempt: int
     started_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The result of a step that has completed before."""
-
-    value: Any
 
 
 class Journal:
@@ -73,17 +64,10 @@ class Journal:
         self._claim = lease.claim
         self._eager = eager
         self._thread = threading.get_ident()
-        self._keys: set[str] = set()
-        self._uses: dict[str, int] = {}
-        self._done: dict[str, Recorded] = {}
-        self._failures: dict[str, list[Recorded]] = {}
+        self._keys = Keys()
+        self._replay = Replay(lease.claim, checkpoints)
         self._interruption: Interruption | None = None
         self._closed = False
-        for checkpoint in checkpoints:
-            if checkpoint.status == "completed" or checkpoint.final:
-                self._done[checkpoint.key] = checkpoint
-            else:
-                self._failures.setdefault(checkpoint.key, []).append(checkpoint)
         self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
 
     @property
@@ -112,14 +96,7 @@ class Journal:
             raise StepMisuse(f"step {name!r} begins after its flow has ended")
         if self._interruption is not None:
             raise self._interruption  # the handler swallowed it; it meets it again
-        number = self._uses.get(name, 0) + 1
-        key = name if number == 1 else f"{name}#{number}"
-        while key in self._keys:  # a step that was called "name#2" by hand
-            number += 1
-            key = f"{name}#{number}"
-        self._uses[name] = number
-        self._keys.add(key)
-        return key
+        return self._keys.next(name)
 
     def check_thread(self, name: str) -> None:
         """Steps of a sync flow run in its thread, one after the other."""
@@ -131,20 +108,7 @@ class Journal:
 
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
-        checkpoint = self._done.pop(key, None)  # read once; it may be large
-        if checkpoint is None:
-            self._recall_failure(key)
-            return None
-        return Known(self._value_of(checkpoint, annotation_of(fn)))
-
-    def _recall_failure(self, key: str) -> None:
-        """Raise what the handler was told before this attempt lost its worker: it went on from it.
-
-        Were the step run again, it might succeed, and the handler would take another way.
-        """
-        last = max(self._failures.get(key, ()), key=lambda run: run.attempt, default=None)
-        if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
-            raise revived(last.error or {}, last.raised)
+        return self._replay.recall(key, fn)
 
     def boundary(self) -> None:
         """Between two steps: go on only as the owner, and not when the worker shuts down."""
@@ -162,7 +126,7 @@ class Journal:
         """A run of a step begins."""
         if self._noted:
             self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
-        attempt = 1 + len(self._failures.get(key, ()))
+        attempt = 1 + len(self._replay.failures(key))
         return Run(key, name, len(self._keys), attempt, self._process.store.database.now())
 
     def completed(self, run: Run, value: Any, annotation: Any) -> Any:
@@ -186,19 +150,19 @@ class Journal:
             ) from None
         stored = self._insert(self._checkpoint(run, "completed", result=text))
         self._tell(signals.step_completed, run)
-        return self._value_of(stored, annotation)
+        return self._replay.value_of(stored, annotation)
 
     def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
         """Record a failed run; return the seconds until the next one, or raise the error."""
         # Counted from the attempt's beginning, crashes included: each attempt has its retries.
         earlier = [
-            one for one in self._failures.get(run.key, ()) if one.epoch >= self._claim.attempt_epoch
+            one for one in self._replay.failures(run.key) if one.epoch >= self._claim.attempt_epoch
         ]
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
         final = final or len(earlier) >= options.retries
         raised = name_of(error) if final else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
-        self._failures.setdefault(run.key, []).append(self._insert(failure))
+        self._replay.failed(self._insert(failure))
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
@@ -265,19 +229,6 @@ class Journal:
             except LeaseLost as lost:
                 self._interruption = lost
                 raise
-
-    def _value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
-        if checkpoint.status != "completed":
-            stored = checkpoint.error or {}
-            kind = _FINAL.get(stored.get("type", ""), NonRetriableError)
-            raise kind(stored.get("message", "the step failed for good"))
-        try:
-            return codec.decode(checkpoint.result or "", annotation=annotation)
-        except codec.UndecodableValue as error:
-            raise UnserializableResult(
-                f"the checkpoint of step {checkpoint.key!r} of execution {self._claim.id!r} "
-                f"cannot be read: {error}"
-            ) from error
 
     def _leave_if_shutting_down(self) -> None:
         if self._runtime.shutdown.begun:

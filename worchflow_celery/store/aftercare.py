@@ -5,7 +5,7 @@ from pymongo.collection import Collection
 
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import Document, Due, due_of
-from worchflow_celery.store.sweep import BATCH, LOOK_FIELDS, Scope
+from worchflow_celery.store.sweep import BATCH, CLOCKS_APART, LOOK_FIELDS, Scope
 
 #: Seconds between two looks after what Celery has not gone on with.
 _FOLLOW_UP_PAUSE = 30.0
@@ -20,7 +20,7 @@ class Aftercare:
     def follow_ups(self, scope: Scope, token: str) -> list[Due]:
         """Finished executions after which Celery has not gone on, won for publishing."""
         mine = {"flow": {"$in": list(scope.flows)}, "queue": {"$in": list(scope.queues)}}
-        query = {"$expr": {"$lte": ["$follow_up_at", "$$NOW"]}, "follow_up_at": {"$exists": True}}
+        query = self._passed("follow_up_at")
         change = {
             "follow_up_at": {"$add": ["$$NOW", round(_FOLLOW_UP_PAUSE * 1000)]},
             "publisher": token,
@@ -38,7 +38,7 @@ class Aftercare:
 
     def purge(self) -> int:
         """Remove executions whose retention is over, their steps first."""
-        query = {"expires_at": {"$exists": True}, "$expr": {"$lte": ["$expires_at", "$$NOW"]}}
+        query = self._passed("expires_at")
         with translated(self._database.settings):
             ids = [one["_id"] for one in self._collection.find(query, {"_id": 1}).limit(BATCH)]
             if not ids:
@@ -52,6 +52,11 @@ class Aftercare:
             if steps:
                 self._database.collection("steps").bulk_write(steps, ordered=False)
             return self._collection.delete_many(marked).deleted_count
+
+    def _passed(self, name: str) -> Document:
+        # The server's own clock decides. Ours, which is not far from it, bounds what is read.
+        bound = self._database.now() + CLOCKS_APART
+        return {name: {"$lte": bound}, "$expr": {"$lte": [f"${name}", "$$NOW"]}}
 
     @property
     def _collection(self) -> "Collection[Document]":

@@ -23,7 +23,7 @@ _RETRY_GRACE = 2.0
 #: Seconds between two publishes of one execution, at most.
 _LONGEST_PAUSE = 20.0
 #: What may lie between MongoDB's clock and our notion of it.
-_CLOCKS_APART = timedelta(seconds=1)
+CLOCKS_APART = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class Sweep:
 
     def _kind(self, queues: list[str], of: Document, ahead: float) -> Document:
         # The server's own clock decides. Ours, which is not far from it, bounds the range.
-        bound = self._database.now() + timedelta(seconds=ahead) + _CLOCKS_APART
+        bound = self._database.now() + timedelta(seconds=ahead) + CLOCKS_APART
         within = {"queue": {"$in": queues}, "due_at": {"$lte": bound}}
         return {**of, **within, "$expr": self._due(ahead)}
 

@@ -1,0 +1,114 @@
+"""The steps of an async flow."""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, overload
+
+from worchflow_celery.annotations import annotation_of
+from worchflow_celery.clock import elapsed
+from worchflow_celery.context import SHORT_WAIT, Context, Running, running_step
+from worchflow_celery.errors import StepTimeout
+from worchflow_celery.options import StepOptions
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncStep(Context):
+    """The steps of an async flow: as ``Step``, with ``await``; several may run at once."""
+
+    @overload
+    async def run(
+        self,
+        name: str,
+        fn: Callable[..., Awaitable[T]],
+        *args: Any,
+        retries: int = 0,
+        retry_delay: float | timedelta = 1.0,
+        timeout: float | timedelta | None = None,
+    ) -> T: ...
+
+    @overload
+    async def run(
+        self,
+        name: str,
+        fn: Callable[..., T],
+        *args: Any,
+        retries: int = 0,
+        retry_delay: float | timedelta = 1.0,
+        timeout: float | timedelta | None = None,
+    ) -> T: ...
+
+    async def run(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        retries: int = 0,
+        retry_delay: float | timedelta = 1.0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Run ``fn(*args)``, awaiting it where it is to be awaited; see ``Step.run``."""
+        key = self._begin(name)
+        known = self._journal.recall(key, fn)
+        if known is not None:
+            return known.value
+        self._check(name, fn)
+        options = StepOptions.of(retries, retry_delay, timeout)
+        call = functools.partial(fn, *args)
+        while True:
+            await self._boundary()
+            run = self._journal.start(key, name)
+            try:
+                value = await self._call(call, run.attempt, key, name, options.timeout)
+            except Exception as error:  # whatever a step raises is its outcome
+                delay = await asyncio.to_thread(self._journal.failed, run, error, options)
+                await self._pause(delay)
+                continue
+            annotation = annotation_of(fn)
+            return await asyncio.to_thread(self._journal.completed, run, value, annotation)
+
+    async def _call(
+        self, call: Callable[[], Any], attempt: int, key: str, name: str, timeout: float | None
+    ) -> Any:
+        token = running_step.set(Running(self._journal, key, attempt))
+        started = elapsed()
+        try:
+            value = self._timed(call, timeout, name)
+            if not inspect.isawaitable(value):
+                return value
+            left = None if timeout is None else timeout - (elapsed() - started)
+            return await self._awaited(value, left, timeout, name)
+        finally:
+            running_step.reset(token)
+
+    @staticmethod
+    async def _awaited(
+        value: Awaitable[Any], left: float | None, timeout: float | None, name: str
+    ) -> Any:
+        limit = asyncio.timeout(left)
+        try:
+            async with limit:
+                return await value
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise StepTimeout(
+                f"step {name!r} ran longer than its timeout of {timeout:g} s"
+            ) from error
+
+    async def _pause(self, delay: float) -> None:
+        self._journal.leave_if_longer(delay, SHORT_WAIT)
+        until = elapsed() + delay
+        while (left := until - elapsed()) > 0:
+            await self._boundary()
+            await asyncio.sleep(min(left, 0.2))
+
+    async def _boundary(self) -> None:
+        if self._journal.certain:
+            self._journal.boundary()
+        else:
+            await asyncio.to_thread(self._journal.boundary)

@@ -1,0 +1,96 @@
+"""What earlier attempts recorded, and the keys under which this one finds it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worchflow_celery import codec
+from worchflow_celery.annotations import annotation_of
+from worchflow_celery.errors import NonRetriableError, PayloadTooLarge, UnserializableResult
+from worchflow_celery.outcome import revived
+from worchflow_celery.store.records import Claim, Recorded
+
+#: Errors that are final for a step: its effect has happened, its value cannot be kept.
+_FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge)}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The result of a step that has completed before."""
+
+    value: Any
+
+
+class Keys:
+    """The keys of an attempt's steps: a name, numbered from its second use on."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._uses: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def next(self, name: str) -> str:
+        """The key of the next step of this name."""
+        number = self._uses.get(name, 0) + 1
+        key = name if number == 1 else f"{name}#{number}"
+        while key in self._taken:  # a step that was called "name#2" by hand
+            number += 1
+            key = f"{name}#{number}"
+        self._uses[name] = number
+        self._taken.add(key)
+        return key
+
+
+class Replay:
+    """The recorded runs of an execution's steps."""
+
+    def __init__(self, claim: Claim, recorded: Iterable[Recorded]) -> None:
+        self._claim = claim
+        self._done: dict[str, Recorded] = {}
+        self._failures: dict[str, list[Recorded]] = {}
+        for run in recorded:
+            if run.status == "completed" or run.final:
+                self._done[run.key] = run
+            else:
+                self.failed(run)
+
+    def failed(self, run: Recorded) -> None:
+        """One more run of a step has failed."""
+        self._failures.setdefault(run.key, []).append(run)
+
+    def failures(self, key: str) -> Sequence[Recorded]:
+        """The runs of a step that failed."""
+        return self._failures.get(key, ())
+
+    def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
+        """The recorded result of a step, or its final error; ``None``: it has to run."""
+        checkpoint = self._done.pop(key, None)  # read once; it may be large
+        if checkpoint is None:
+            self._recall_failure(key)
+            return None
+        return Known(self.value_of(checkpoint, annotation_of(fn)))
+
+    def _recall_failure(self, key: str) -> None:
+        """Raise what the handler was told before this attempt lost its worker: it went on from it.
+
+        Were the step run again, it might succeed, and the handler would take another way.
+        """
+        last = max(self.failures(key), key=lambda run: run.attempt, default=None)
+        if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
+            raise revived(last.error or {}, last.raised)
+
+    def value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
+        """The result of a step; raises its final error."""
+        if checkpoint.status != "completed":
+            stored = checkpoint.error or {}
+            kind = _FINAL.get(stored.get("type", ""), NonRetriableError)
+            raise kind(stored.get("message", "the step failed for good"))
+        try:
+            return codec.decode(checkpoint.result or "", annotation=annotation)
+        except codec.UndecodableValue as error:
+            raise UnserializableResult(
+                f"the checkpoint of step {checkpoint.key!r} of execution {self._claim.id!r} "
+                f"cannot be read: {error}"
+            ) from error
