@@ -173,8 +173,8 @@ def _interrupted(interruption: BaseException | None) -> Outcome | None:
     match interruption:
         case LeaseLost():
             return Lost()
-        case Suspended(delay=delay):
-            return Waiting(delay)
+        case Suspended(delay=delay, awaits=awaits):
+            return Waiting(delay, awaits)
         case HandOver():
             return HandedOver()
     return None

@@ -127,6 +127,13 @@ def retry(runtime: Runtime, execution_id: str) -> str:
     return due.id
 
 
+def call(runtime: Runtime, execution_id: str, what: str) -> None:
+    """Call an execution back that waits for ``what``; nobody may be waiting."""
+    due = runtime.store.calls.call(execution_id, what)
+    if due is not None:
+        republish(runtime, due)
+
+
 def publish_retry(runtime: Runtime, due: Due, *, countdown: float, retries: int) -> bool:
     """Publish the message of a retry that ``Task.retry`` asks for."""
     return runtime.process.publisher.publish(

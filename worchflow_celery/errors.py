@@ -157,8 +157,12 @@ class HandOver(Interruption):
 
 
 class Suspended(Interruption):
-    """The execution has nothing to do for ``delay`` seconds and leaves its worker."""
+    """The execution has nothing to do for ``delay`` seconds and leaves its worker.
 
-    def __init__(self, delay: float) -> None:
+    ``awaits`` names what calls it back before that.
+    """
+
+    def __init__(self, delay: float, awaits: tuple[str, ...] = ()) -> None:
         super().__init__(delay)
         self.delay = delay
+        self.awaits = awaits

@@ -56,9 +56,11 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The execution left its worker, to come back after so many seconds."""
+    """The execution left its worker, to come back after so many seconds, or when called."""
 
     delay: float
+    #: What calls it back: a signal, the end of a child, a slot that is free.
+    awaits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

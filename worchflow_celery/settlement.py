@@ -79,6 +79,6 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 held=True,
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
-        case Waiting(delay):
-            return Settlement("waiting", "waiting", delay=delay, held=True)
+        case Waiting(delay, awaits):
+            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)

@@ -2,6 +2,7 @@
 
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.executions import Executions
 from worchflow_celery.store.schedules import Schedules
@@ -18,5 +19,6 @@ class Store:
         self.attempts = Attempts(database)
         self.steps = Steps(database)
         self.sweep = Sweep(database)
+        self.calls = Calls(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

@@ -35,6 +35,8 @@ class Settlement:
     delay: float | None = None
     #: Not to be claimed before it is due.
     held: bool = False
+    #: What calls a waiting one back before it is due.
+    awaits: tuple[str, ...] = ()
     #: Whether its next message is published by whoever settles.
     published: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
@@ -168,6 +170,7 @@ class Attempts:
             "beat": 0,
             "suspect": "$$REMOVE",
             "not_before": "$$REMOVE",
+            "awaits": "$$REMOVE",
             "owner": {"$literal": {"token": token, **asdict(owner)}},
             "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
             "attempt_started_at": "$$NOW",
@@ -188,6 +191,8 @@ class Attempts:
         }
         if settlement.error is not None or settlement.status == "completed":
             fields["error"] = _literal(settlement.error)
+        if settlement.awaits:
+            fields["awaits"] = {"$literal": list(settlement.awaits)}
         if ends:
             fields["finished_at"] = "$$NOW"
             fields["result"] = _literal(settlement.result)
