@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from worchflow_celery import codec, signals
 from worchflow_celery.errors import (
@@ -28,7 +28,7 @@ from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, seconds_until
 from worchflow_celery.replay import Keys, Known, Replay
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Recorded
+from worchflow_celery.store.records import Checkpoint, Claim, Recorded
 
 T = TypeVar("T")
 
@@ -71,6 +71,26 @@ class Journal:
         self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
 
     @property
+    def runtime(self) -> Runtime:
+        """The app's runtime."""
+        return self._runtime
+
+    @property
+    def claim(self) -> Claim:
+        """The claim of this attempt."""
+        return self._claim
+
+    @property
+    def eager(self) -> bool:
+        """Whether it runs in its caller's process, where nothing is waited for."""
+        return self._eager
+
+    @property
+    def taken(self) -> set[str]:
+        """The signals that the execution's waits have taken."""
+        return self._replay.taken
+
+    @property
     def execution_id(self) -> str:
         """The id of the execution."""
         return self._claim.id
@@ -109,6 +129,10 @@ class Journal:
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
         return self._replay.recall(key, fn)
+
+    def recorded(self, key: str) -> Recorded | None:
+        """The checkpoint of a wait; raises what a final failure has raised."""
+        return self._replay.recorded(key)
 
     def boundary(self) -> None:
         """Between two steps: go on only as the owner, and not when the worker shuts down."""
@@ -182,8 +206,34 @@ class Journal:
     def leave_if_longer(self, delay: float, most: float) -> None:
         """Give the worker free for a long pause; the execution comes back to this step."""
         if delay > most:
-            self._interruption = Suspended(delay)
-            raise self._interruption
+            self.suspend(delay)
+
+    def suspend(self, delay: float, awaits: tuple[str, ...] = ()) -> NoReturn:
+        """Give the worker free until the execution is due, or called."""
+        self._interruption = Suspended(delay, awaits)
+        raise self._interruption
+
+    def now(self) -> datetime:
+        """The present time on MongoDB's clock."""
+        return self._process.store.database.now()
+
+    def begun(self, run: Run) -> Recorded | None:
+        """The beginning of a wait, when it is recorded."""
+        return self._replay.begun(run.key, run.attempt)
+
+    def record(self, run: Run, status: str, **fields: Any) -> Recorded:
+        """Record something of a wait."""
+        if fields.get("ref") is not None:
+            self._replay.taken.add(fields["ref"])
+        stored = self._insert(self._checkpoint(run, status, **fields))
+        if status == "completed":
+            self._tell(signals.step_completed, run)
+        return stored
+
+    def record_failure(self, run: Run, error: Exception, **fields: Any) -> None:
+        """Record that a wait has failed."""
+        self._replay.failed(self.record(run, "failed", error=describe(error), **fields))
+        self._tell(signals.step_failed, run, error=error)
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
         """Record that a step's effect has happened and that its value cannot be kept."""

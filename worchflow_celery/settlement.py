@@ -1,6 +1,7 @@
 """The end of an attempt: its outcome is written, whatever MongoDB is doing meanwhile."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from worchflow_celery.dispatch import loaded
@@ -38,6 +39,9 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
     while True:
         try:
             settled = runtime.store.attempts.settle(claim, settlement, again=again)
+            if not settled and settlement.uncalled:  # called meanwhile: it has to look again
+                settlement = replace(settlement, delay=0.0, held=False, awaits=(), uncalled=False)
+                continue
             return outcome if settled else Lost()
         except PayloadTooLarge as error:
             outcome = Failed(error)
@@ -80,5 +84,12 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
         case Waiting(delay, awaits):
-            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
+            return Settlement(
+                "waiting",
+                "waiting",
+                delay=delay,
+                held=True,
+                awaits=awaits,
+                uncalled=bool(awaits),
+            )
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)

@@ -37,6 +37,8 @@ class Settlement:
     held: bool = False
     #: What calls a waiting one back before it is due.
     awaits: tuple[str, ...] = ()
+    #: Only if it was not called since it was claimed.
+    uncalled: bool = False
     #: Whether its next message is published by whoever settles.
     published: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
@@ -123,7 +125,10 @@ class Attempts:
         with translated(self._database.settings):
             try:
                 change = [{"$set": self._settled(settlement)}]
-                settled = writes.update(self._collection, _held(claim), change)
+                held = _held(claim)
+                if settlement.uncalled:
+                    held["calls"] = claim.calls or None
+                settled = writes.update(self._collection, held, change)
             except (DocumentTooLarge, OperationFailure) as error:
                 if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
                     raise
@@ -236,6 +241,9 @@ _CLAIM_FIELDS = dict.fromkeys(
         "canvas",
         "message",
         "current_step",
+        "calls",
+        "depth",
+        "parent",
     ],
     1,
 )
