@@ -6,7 +6,12 @@ from typing import Any
 
 from worchflow_celery import codec
 from worchflow_celery.annotations import annotation_of
-from worchflow_celery.errors import NonRetriableError, PayloadTooLarge, UnserializableResult
+from worchflow_celery.errors import (
+    ChildFailed,
+    NonRetriableError,
+    PayloadTooLarge,
+    UnserializableResult,
+)
 from worchflow_celery.outcome import revived
 from worchflow_celery.store.records import Claim, Recorded
 
@@ -92,7 +97,10 @@ class Replay:
         """
         last = max(self.failures(key), key=lambda run: run.attempt, default=None)
         if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
-            raise revived(last.error or {}, last.raised)
+            error = revived(last.error or {}, last.raised)
+            if isinstance(error, ChildFailed):
+                error.execution_id = last.ref
+            raise error
 
     def value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
         """The result of a step; raises its final error."""

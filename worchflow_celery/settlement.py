@@ -39,8 +39,8 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
     while True:
         try:
             settled = runtime.store.attempts.settle(claim, settlement, again=again)
-            if not settled and settlement.uncalled:  # called meanwhile: it has to look again
-                settlement = replace(settlement, delay=0.0, held=False, awaits=(), uncalled=False)
+            if not settled and settlement.awaits:  # called meanwhile: it has to look again
+                settlement = replace(settlement, delay=0.0, held=False, awaits=())
                 continue
             return outcome if settled else Lost()
         except PayloadTooLarge as error:
@@ -64,7 +64,7 @@ def is_followed(runtime: Runtime, claim: Claim) -> bool:
 def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:
     last: dict[str, Any] = {
         "retention": runtime.settings.retention,
-        "follow_up": _FOLLOW_UP if is_followed(runtime, claim) else None,
+        "follow_up": _FOLLOW_UP if is_followed(runtime, claim) or claim.is_awaited else None,
     }
     match outcome:
         case Completed(result):
@@ -84,12 +84,5 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
         case Waiting(delay, awaits):
-            return Settlement(
-                "waiting",
-                "waiting",
-                delay=delay,
-                held=True,
-                awaits=awaits,
-                uncalled=bool(awaits),
-            )
+            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)
