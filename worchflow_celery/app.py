@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from celery import Celery
 
-from worchflow_celery import dispatch, options
+from worchflow_celery import answers, dispatch, options
 from worchflow_celery.decorator import (
     Decorator,
     check_celery_options,
@@ -40,6 +40,7 @@ class Worchflow(Operations):
         super().__init__(Runtime(app, settings, self))
         bound: Any = app
         bound.worchflow = self
+        answers.register(app)
         # By name: a process that only sends does not load what only workers need.
         app.steps["worker"].add("worchflow_celery.recovery:Dispatcher")
         app.steps["consumer"].add("worchflow_celery.recovery:Deferral")

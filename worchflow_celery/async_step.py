@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
-from worchflow_celery import children, options, waits
+from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Context, Running, running_step
@@ -117,6 +117,19 @@ class AsyncStep(Context):
     async def send(self, name: str, flow: Any, data: Any = None) -> str:
         """Start a child and go on; return its id."""
         return await self._wait(name, children.send, flow, data)
+
+    async def apply(
+        self,
+        name: str,
+        signature: Any,
+        *,
+        retries: int = 0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """The result of ordinary Celery tasks; see ``Step.apply``."""
+        seconds = options.check_timeout(timeout, name)
+        runs = options.check_retries(retries)
+        return await self._wait(name, tasks.apply, signature, runs, seconds)
 
     async def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         self._check_place(name)

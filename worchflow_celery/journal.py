@@ -179,11 +179,8 @@ class Journal:
     def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
         """Record a failed run; return the seconds until the next one, or raise the error."""
         # Counted from the attempt's beginning, crashes included: each attempt has its retries.
-        earlier = [
-            one for one in self._replay.failures(run.key) if one.epoch >= self._claim.attempt_epoch
-        ]
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
-        final = final or len(earlier) >= options.retries
+        final = final or self.failures(run.key) >= options.retries
         raised = name_of(error) if final else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
         self._replay.failed(self._insert(failure))
@@ -230,10 +227,15 @@ class Journal:
             self._tell(signals.step_completed, run)
         return stored
 
-    def record_failure(self, run: Run, error: Exception, **fields: Any) -> None:
+    def record_failure(self, run: Run, failure: Exception, **fields: Any) -> None:
         """Record that a wait has failed."""
-        self._replay.failed(self.record(run, "failed", error=describe(error), **fields))
-        self._tell(signals.step_failed, run, error=error)
+        self._replay.failed(self.record(run, "failed", **fields))
+        self._tell(signals.step_failed, run, error=failure)
+
+    def failures(self, key: str) -> int:
+        """How many runs of a step have failed in this attempt, its crashes included."""
+        begun = self._claim.attempt_epoch
+        return sum(one.epoch >= begun for one in self._replay.failures(key))
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
         """Record that a step's effect has happened and that its value cannot be kept."""

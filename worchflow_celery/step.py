@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from worchflow_celery import children, options, waits
+from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Context, Running, running_step
@@ -132,6 +132,25 @@ class Step(Context):
     def send(self, name: str, flow: Any, data: Any = None) -> str:
         """Start an execution of ``flow`` exactly once, and go on; return its id."""
         return self._wait(name, children.send, flow, data)
+
+    def apply(
+        self,
+        name: str,
+        signature: Any,
+        *,
+        retries: int = 0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Run an ordinary Celery task, group, chain or chord as a step; return its result.
+
+        ``signature`` is Celery's, as in ``task.s(1)``; it runs where Celery routes it, and no
+        worker is held here meanwhile. Its answer comes through its own callbacks, so no result
+        backend is needed, but by chords. Raises ``TaskFailed``, and ``StepTimeout`` when no
+        answer comes within ``timeout`` (seconds or a timedelta) - without one, a task that Celery
+        loses is waited for until the execution is cancelled. ``retries`` more runs follow.
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, tasks.apply, signature, options.check_retries(retries), seconds)
 
     def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         with self._deadline.suspended() if self._deadline else _NOTHING:
