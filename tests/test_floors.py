@@ -25,7 +25,7 @@ DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
     "redis": {"leader", "servers"},
-    "kombu": {"publisher", "dispatch", "recovery", "beat"},
+    "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
     "click": set(),

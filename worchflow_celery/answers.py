@@ -14,7 +14,7 @@ from worchflow_celery import codec, dispatch
 from worchflow_celery.errors import InvalidOption, StoreUnavailable
 from worchflow_celery.options import check_execution_id
 from worchflow_celery.outcome import describe
-from worchflow_celery.runtime import runtime_of
+from worchflow_celery.runtime import Runtime, runtime_of
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,13 @@ def register(app: Celery) -> None:
             answer.apply_async(
                 (None,), {"execution_id": execution_id, "name": name, "error": error}
             )
+
+
+def run_here(runtime: Runtime, signature: Any, *, execution_id: str, name: str) -> None:
+    """Run a signature in this process at once, and keep its answer."""
+    ended = signature.apply(throw=False)
+    error = None if ended.successful() else _described(ended.result, ended.traceback)
+    _keep(runtime.app, execution_id, name, ended.result if error is None else None, error)
 
 
 def signal_of(token: str, number: int) -> str:

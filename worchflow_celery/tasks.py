@@ -1,9 +1,10 @@
 """Existing Celery tasks as steps: a task, a group, a chain or a chord of them."""
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
-from celery import group
+from celery import chord, group
 from celery.canvas import Signature, _chain
 from kombu.exceptions import EncodeError
 
@@ -41,13 +42,12 @@ class _Calls:
     def answered(self, retries: int, seconds: float | None) -> str:
         """Wait for the answers; record and return the result, encoded."""
         while True:
-            try:
-                return self._run(seconds)
-            except (TaskFailed, StepTimeout):
-                if self._wait.failures > retries:
-                    raise
+            found = self._run(seconds, last=self._wait.failures >= retries)
+            if found is not None:
+                return found
 
-    def _run(self, seconds: float | None) -> str:
+    def _run(self, seconds: float | None, *, last: bool) -> str | None:
+        """The result of one run; ``None``: it has failed, and another one follows."""
         wait = self._wait
         wait.start()
         end = wait.until(seconds)
@@ -59,14 +59,21 @@ class _Calls:
             failed = next((one for one in got.values() if one.error is not None), None)
             if failed is not None:
                 error = TaskFailed.of(ErrorInfo(**(failed.error or {})))
-                raise wait.fail(error, cause=failed.error)
+                self._failed(error, failed.error, last)
+                return None
             if len(got) == len(names):
                 texts = [got[name].data for name in names]
                 text = f"[{','.join(texts)}]" if self._is_group else texts[0]
                 return wait.complete(text).result or "null"
             if end is not None and not wait.left(end):
-                raise wait.fail(_too_long(wait, seconds))
+                self._failed(_too_long(wait, seconds), None, last)
+                return None
             wait.park(end, *map(awaited, names))
+
+    def _failed(self, error: Exception, cause: Mapping[str, str] | None, last: bool) -> None:
+        self._wait.fail(error, told=last, cause=cause)
+        if last:
+            raise error
 
     def _got(self, names: list[str]) -> dict[str, Received]:
         """The first answer of each task: a callback may come twice."""
@@ -80,13 +87,17 @@ class _Calls:
         for number, member in enumerate(self._members):
             to = {"execution_id": self._journal.execution_id}
             to["name"] = answers.signal_of(self._token, number)
+            if self._journal.eager:
+                answers.run_here(runtime, member, **to)
+                continue
             queue = express_queue(self._journal.claim.queue)
             task = member.clone()
             task.link(Signature(answers.ANSWER, kwargs=to, app=runtime.app, queue=queue))
-            task.link_error(Signature(answers.REFUSE, kwargs=to, app=runtime.app, queue=queue))
-            start = task.apply if self._journal.eager else task.apply_async
+            # A chord gives the failures of its header to the errbacks of its body.
+            body = task.body if isinstance(task, chord) else task
+            body.link_error(Signature(answers.REFUSE, kwargs=to, app=runtime.app, queue=queue))
             try:
-                start(task_id=self._task_id(number))
+                task.apply_async(task_id=self._task_id(number))
             except (EncodeError, TypeError, ValueError) as error:
                 raise InvalidEventData(
                     f"step {self._wait.name!r}: its tasks cannot be sent: {error}"
