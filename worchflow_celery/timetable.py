@@ -20,7 +20,7 @@ from worchflow_celery.windows import Gap, Passed
 logger = logging.getLogger(__name__)
 
 #: Flows, and windows, that are seen to in one go: between two of them the leader looks up.
-BATCH = 500
+BATCH = 1000
 #: Seconds between two measurements of MongoDB's clock.
 _CLOCK_EVERY = 30.0
 #: After which time a schedule that could not be read is tried again.
