@@ -22,7 +22,7 @@ def opened(running_servers: Servers, tmp_path: Path) -> Iterator[Room]:
         tmp_path,
         redis_url=running_servers.redis_url,
         database_url=running_servers.database_url,
-        TEST_ENTRIES="yes",
+        TEST_ENTRIES="interval rare periodic",
     ) as place:
         yield place
 
@@ -80,7 +80,7 @@ def entries(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) 
         tmp_path_factory.mktemp("entries"),
         redis_url=running_servers.redis_url,
         database_url=running_servers.database_url,
-        TEST_ENTRIES="yes",
+        TEST_ENTRIES="interval rare periodic",
     ) as opened:
         began = opened.beat("one") and datetime.now(UTC)
         opened.beat("two")
