@@ -12,6 +12,7 @@ from worchflow_celery import answers, dispatch, options
 from worchflow_celery.decorator import (
     Decorator,
     check_celery_options,
+    check_event,
     check_schedule,
     make_flow,
 )
@@ -121,6 +122,7 @@ class Worchflow(Operations):
             flow_id = id or self._automatic_id(function)
             check_schedule(flow_id, checked)
             definition = Definition(flow_id, function, checked, names)
+            check_event(definition)
             return self._register(definition, celery_task_options)
 
         return decorate
