@@ -25,7 +25,7 @@ HOUR = 3600
 def clock(seconds: int) -> dict[str, str]:
     """The environment of a process whose wall clock is wrong; other clocks are right."""
     package = find_spec("libfaketime")
-    assert package is not None and package.origin is not None
+    assert package and package.origin, "libfaketime is missing: the group dev has it, for Linux"
     library = Path(package.origin).parent / "vendor/libfaketime/src/libfaketime.so.1"
     return {
         "LD_PRELOAD": str(library),

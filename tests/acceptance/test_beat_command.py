@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.beats import Room, room
-from tests.support import ROOT, eventually
+from tests.support import ROOT, eventually, workers
 from worchflow_celery.servers import Servers
 
 
@@ -35,6 +35,16 @@ def test_its_short_name_and_celery_s_options_are_taken(opened: Room, tmp_path: P
 
     assert beat.stop() == 0
     assert not list(tmp_path.glob("shelf*"))
+
+
+def test_a_worker_may_hold_a_scheduler_which_ends_with_it(opened: Room, tmp_path: Path) -> None:
+    with workers(opened.bench, tmp_path, "tests.acceptance.timed") as start:
+        worker = start("-B", "--scheduler", "worchflow", "-P", "threads")
+        opened.grow("all", 1)
+
+        assert worker.stop() == 0
+    with opened.bench.broker() as broker:
+        assert not broker.exists(f"{opened.bench.prefix}:leader")
 
 
 def test_without_election_there_is_no_lock(opened: Room) -> None:
