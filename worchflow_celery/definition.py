@@ -102,6 +102,12 @@ class Definition:
         return True
 
     @property
+    def event_type(self) -> TypeAdapter[Any] | None:
+        """What validates the data; ``None`` when the event says nothing of it."""
+        self._resolve()
+        return self._adapter
+
+    @property
     def returns(self) -> Any:
         """The annotation of the result, or ``None``."""
         self._resolve(needed=False)
