@@ -8,6 +8,7 @@ from worchflow_celery.store.database import Database
 from worchflow_celery.store.executions import Executions
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
+from worchflow_celery.store.slots import Slots
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
 
@@ -24,5 +25,6 @@ class Store:
         self.calls = Calls(database)
         self.children = Children(database)
         self.signals = Signals(database)
+        self.slots = Slots(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

@@ -39,6 +39,8 @@ class Settlement:
     awaits: tuple[str, ...] = ()
     #: Whether its next message is published by whoever settles.
     published: bool = False
+    #: Its handler was not called: nothing is counted and nothing recorded.
+    unbegun: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
     follow_up: float | None = None
     retention: float | None = field(default=None)
@@ -192,7 +194,7 @@ class Attempts:
             "due_at": due,
             "not_before": due if settlement.held else "$$REMOVE",
             "publishes": int(settlement.published),
-            "attempts": ended_attempt(settlement.outcome, settlement.error),
+            **(_UNBEGUN if settlement.unbegun else _ended(settlement)),
         }
         if settlement.error is not None or settlement.status == "completed":
             fields["error"] = _literal(settlement.error)
@@ -212,6 +214,25 @@ class Attempts:
         return {"$add": ["$$NOW", round(seconds * 1000)]}
 
 
+#: An execution as it was before the claim, but for its epoch.
+_UNBEGUN: Document = {
+    "attempt": {
+        "$cond": [
+            {"$and": [{"$eq": ["$attempt", 1]}, {"$eq": ["$attempt_epoch", "$epoch"]}]},
+            0,
+            "$attempt",
+        ]
+    },
+    "started_at": {
+        "$cond": [{"$eq": ["$started_at", "$attempt_started_at"]}, "$$REMOVE", "$started_at"]
+    },
+}
+
+
+def _ended(settlement: Settlement) -> Document:
+    return {"attempts": ended_attempt(settlement.outcome, settlement.error)}
+
+
 def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
     """The attempts of a document with the running one added, the oldest forgotten."""
     record: Document = {
@@ -226,7 +247,7 @@ def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
     return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
 
 
-_CLAIM_FIELDS = dict.fromkeys(
+_CLAIM_FIELDS: Document = dict.fromkeys(
     [
         "flow",
         "data",
@@ -244,9 +265,11 @@ _CLAIM_FIELDS = dict.fromkeys(
         "calls",
         "depth",
         "parent",
+        "admitted",
     ],
     1,
 )
+_CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
 def _held(claim: Claim) -> Document:

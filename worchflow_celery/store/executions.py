@@ -194,6 +194,7 @@ _RETRIED: Document = {
     "attempt": 0,
     "epoch": {"$add": ["$epoch", 1]},
     "crashed": [],
+    "admitted": "$$REMOVE",
     "current_step": "$$REMOVE",
     "trigger": {"kind": "retry", "ref": "$$REMOVE"},
     "error": "$$REMOVE",

@@ -79,6 +79,10 @@ class Claim:
     #: How many executions are above it.
     depth: int
     parent: Mapping[str, Any] | None
+    #: Its start is counted, in a flow with a throttle.
+    admitted: bool
+    #: It has never been on a worker before, but to be told to wait.
+    unbegun: bool
 
     @property
     def is_awaited(self) -> bool:
@@ -156,6 +160,7 @@ _MAY_LACK: Document = {
     **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent")),
     "calls": 0,
     "depth": 0,
+    "admitted": False,
 }
 
 
