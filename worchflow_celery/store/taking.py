@@ -43,17 +43,9 @@ def entered(
 ) -> Pipeline:
     """Make an execution a holder, if the limits allow it.
 
-    ``patient``: it takes its slot now, and lets those pass who wait. Otherwise it has waited, and
-    slot and start are set aside for it.
+    ``patient``: it takes its slot now, if nobody waits. Else it has waited: it is set aside.
     """
     own = entry | {"execution": {"$literal": entry["execution"]}}
-    same = {"$eq": ["$$one.execution", own["execution"]]}
-    begun = {"$and": [same, {"$eq": ["$$one.epoch", entry["epoch"]]}]}
-    mine: Document = {
-        "mine": _those("$holders", same),
-        "others": _those("$holders", {"$not": [same]}),
-        "started": _some(_those("$starts", begun)),
-    }
     a_start_is_all = patient and limit.at_once is None
     with_it: Any = "$others" if a_start_is_all else {"$concatArrays": ["$others", [own]]}
     change: Document = {"holders": {"$cond": ["$granted", with_it, "$holders"]}}
@@ -61,12 +53,13 @@ def entered(
         counts = {"$and": ["$granted", {"$not": ["$started"]}]}
         begins = {"execution": own["execution"], "epoch": entry["epoch"], "at": now}
         change["starts"] = {"$concatArrays": ["$starts", {"$cond": [counts, [begins], []]}]}
+    granted = _granted(limit, entry["epoch"], start=start, patient=patient)
     return [
         *kept(limit, now),
-        {"$set": mine},
-        {"$set": {"granted": _granted(limit, entry["epoch"], start=start, patient=patient)}},
+        {"$set": _seen(own)},
+        {"$set": {"granted": granted}},
         {"$set": change},
-        {"$unset": list(mine) + ["granted"]},
+        {"$unset": ["mine", "others", "started", "granted"]},
         fields_of(limit),
     ]
 
@@ -89,6 +82,17 @@ def fields_of(limit: Limit) -> Document:
         sooner = {"$min": ["$look_at", opens]}
         fields["look_at"] = {"$cond": [{"$in": [START, "$lines"]}, sooner, "$look_at"]}
     return {"$set": fields}
+
+
+def _seen(own: Document) -> Document:
+    """What a document has of an execution, and what of others."""
+    same = {"$eq": ["$$one.execution", own["execution"]]}
+    begun = {"$and": [same, {"$eq": ["$$one.epoch", own["epoch"]]}]}
+    return {
+        "mine": _those("$holders", same),
+        "others": _those("$holders", {"$not": [same]}),
+        "started": _some(_those("$starts", begun)),
+    }
 
 
 def _granted(limit: Limit, epoch: int, *, start: bool, patient: bool) -> Document:
