@@ -62,7 +62,7 @@ def most_at_once(lines: Iterable[str], flow: str) -> dict[str, int]:
         running[customer].add(execution)
         most[customer] = max(most[customer], len(running[customer]))
         if (what, number) == ("end", "1"):
-            running[customer].remove(execution)
+            running[customer].discard(execution)
     return dict(most)
 
 
@@ -161,3 +161,30 @@ def test_whoever_waits_for_a_killed_worker_s_slot_comes_next(killed: Killed) -> 
 
 def test_a_crash_lets_nobody_above_the_limit(killed: Killed) -> None:
     assert most_at_once(killed.diary, "one-at-once") == {"ann": 1}
+
+
+def test_a_worker_that_was_paused_for_longer_than_its_lease_lets_nobody_above_the_limit(
+    set_up: SetUp,
+) -> None:
+    with set_up(TEST_LEASE="2") as stage:
+        sleepers = stage.queue("sleepers")
+        sleeper = stage.worker("sleeper", "-P", "threads", "-c", "2", "-Q", sleepers).ready()
+        data = {"count": 2, "customer": "ann"}
+        first = {**data, "hold": 0}
+        holder = stage.send("one-at-once", first, id="one-at-once-ann-1", queue=sleepers)
+        stage.wait_for("begin", holder.id, 0)
+        waiting = stage.send("one-at-once", data, id="one-at-once-ann-2", queue=sleepers)
+        eventually(lambda: waiting.status == "waiting", what="it waits for the slot")
+
+        sleeper.pause()
+        queues = f"{sleepers},{stage.bench.prefix}"
+        stage.worker("rescuer", "-P", "threads", "-c", "2", "-Q", queues).ready()
+        stage.wait_for("begin", holder.id, 0, times=2)
+        sleeper.resume()
+        eventually(lambda: "was taken over" in sleeper.text(), what="it sees that it was late")
+        assert waiting.status == "waiting"
+        stage.open()
+
+        stage.finished(waiting)
+        assert stage.finished(holder).places == ["sleeper", "rescuer"]
+        assert most_at_once(stage.diary.lines(), "one-at-once") == {"ann": 1}

@@ -118,6 +118,17 @@ def test_a_free_slot_calls_one_of_many(bench: Bench, one_at_a_time: Held) -> Non
     assert claims() == 2 * 60 - 1
 
 
+def test_who_is_called_is_found_by_an_index(bench: Bench, one_at_a_time: Held) -> None:
+    one_at_a_time.send("a")
+    query = {"awaits": {"$in": ["slot:a", "start:a"]}, "status": "waiting", "paused": {"$ne": True}}
+
+    found = bench.collection("executions").find(query).sort("created_at", 1).limit(1)
+    plan = str(found.explain()["queryPlanner"]["winningPlan"])
+
+    assert "'awaited'" in plan
+    assert "'stage': 'SORT'" not in plan
+
+
 def test_waiting_executions_are_left_alone_while_their_slot_is_held(
     bench: Bench, one_at_a_time: Held
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support import Bench, deliver, dispatcher, eventually
+from tests.support import ROOT, Bench, deliver, dispatcher, eventually
 from worchflow_celery import Event, Step, Worchflow
 from worchflow_celery.allowance import Holder, Limit, Slot, free_slots, free_starts
 from worchflow_celery.store.taking import entered
@@ -180,6 +180,25 @@ def test_a_clock_that_was_set_back_does_not_close_the_window_for_long(
     deliver(worchflow.app)
 
     assert handle.status == "completed"
+
+
+def test_every_stored_field_of_slots_is_in_the_documents_page(
+    worchflow: Worchflow, bench: Bench
+) -> None:
+    flow = define(worchflow, throttle=(1, 3600), concurrency=1)
+    flow.send("a")
+    flow.send("b")
+    deliver(worchflow.app)
+    limit = Limit("throttled", "throttled", None, 2, 5, WINDOW)
+    worchflow.runtime.store.slots.reserve(limit, "c", 1, start=True)
+    page = (ROOT / "docs" / "reference" / "documents.md").read_text()
+
+    (slot,) = bench.collection("slots").find()
+
+    inner = {name for field in ("holders", "starts") for one in slot[field] for name in one}
+    assert [field for field in {*slot, *inner, "expires_at"} if f"`{field}`" not in page] == []
+    indexes = set(bench.collection("slots").index_information()) - {"_id_"}
+    assert [index for index in indexes if f"`{index}`" not in page] == []
 
 
 # -- the rule, as MongoDB evaluates it and as dispatchers do --------------------------------------
