@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 #: The two lines in which executions wait: those that have started need a slot only, the others
 #: may need a start as well.
 SLOT, START = "slot", "start"
+#: For how long a slot is kept for an execution that was called, or that lost its worker.
+EXPECTED = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class State:
     epoch: int
     status: str
     paused: bool
+    #: When it became that.
+    since: datetime
 
 
 def free_slots(limit: Limit, slot: Slot) -> float:
@@ -103,14 +107,16 @@ def served(limit: Limit, slot: Slot) -> list[str]:
 
 
 def is_stale(holder: Holder, state: State | None, now: datetime) -> bool:
-    """Whether a slot is held by nobody any more; once it is, it stays so.
+    """Whether a slot is held by nobody any more.
 
     What is read of an execution may be older than its claim, never older than its call.
     """
-    if state is None or state.epoch > holder.epoch:
+    if state is None or state.epoch > holder.epoch + 1:
         return True
-    if state.epoch == holder.epoch:
-        return state.status != "processing"
+    if state.status == "queued" and state.epoch >= holder.epoch:  # it is on its way back
+        return state.paused or state.since < now - EXPECTED
+    if state.epoch >= holder.epoch:
+        return state.epoch > holder.epoch or state.status != "processing"
     if state.paused or state.status in ("completed", "failed", "cancelled"):
         return True
     return holder.until is not None and holder.until < now

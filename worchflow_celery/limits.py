@@ -87,7 +87,7 @@ class Place:
     def leave(self, outcome: Outcome) -> None:
         """The attempt is settled: call whoever comes next.
 
-        One that is handed over keeps its slot, if it is back before anybody looks.
+        One that is handed over keeps its slot: it goes on at once.
         """
         if self._limit is None or isinstance(outcome, Lost | HandedOver):
             return

@@ -30,6 +30,25 @@ def test_the_slot_of_a_crashed_execution_is_its_own_when_it_goes_on(one_at_a_tim
     assert one_at_a_time.begun == ["a", "a", "b"]
 
 
+def test_a_crashed_execution_keeps_its_slot_while_it_is_on_its_way_back(
+    bench: Bench, one_at_a_time: Held
+) -> None:
+    def crash(step: Step) -> None:
+        deliver(one_at_a_time.app)
+        die()
+
+    one_at_a_time.inside["a"] = crash
+    one_at_a_time.send("a", "b")
+    deliver(one_at_a_time.app)
+    revive(one_at_a_time.worchflow, "a")
+    bench.collection("slots").update_one({}, {"$set": {"look_at": EPOCH}})
+
+    dispatcher(one_at_a_time.worchflow).sweep()
+    deliver(one_at_a_time.app)
+
+    assert one_at_a_time.begun == ["a", "a", "b"]
+
+
 def die_after_settling(bench: Bench, held: Held, *others: str) -> None:
     """Leave it as a worker does that is killed between the end of ``a`` and its giving back."""
 

@@ -125,31 +125,37 @@ def test_a_line_is_served_while_there_is_what_it_waits_for(
 
 
 LATER, EARLIER = NOW + MILLISECOND, NOW - MILLISECOND
+LONG_AGO = NOW - timedelta(minutes=1, milliseconds=1)
 
 
 @pytest.mark.parametrize(
     ("state", "until", "stale"),
     [
-        (State(4, "processing", False), None, False),
-        (State(4, "processing", True), None, False),  # it is asked to pause, and has not yet
-        (State(4, "completed", False), None, True),
-        (State(4, "waiting", False), None, True),
-        (State(4, "cancelled", False), LATER, True),
-        (State(5, "processing", False), None, True),
-        (State(5, "queued", False), LATER, True),
+        ((4, "processing", False, LONG_AGO), None, False),
+        ((4, "processing", True, LONG_AGO), None, False),  # it is asked to pause, and has not yet
+        ((4, "completed", False, NOW), None, True),
+        ((4, "waiting", False, NOW), None, True),
+        ((4, "cancelled", False, NOW), LATER, True),
+        ((5, "processing", False, NOW), None, True),
+        ((6, "queued", False, NOW), LATER, True),
         (None, None, True),
+        # It was handed over, or lost its worker.
+        ((4, "queued", False, NOW), None, False),
+        ((5, "queued", False, NOW), None, False),
+        ((5, "queued", True, NOW), None, True),
+        ((5, "queued", False, LONG_AGO), None, True),
         # It was called and has not come.
-        (State(3, "waiting", False), LATER, False),
-        (State(3, "waiting", False), EARLIER, True),
-        (State(3, "waiting", True), LATER, True),
-        (State(3, "failed", False), LATER, True),
+        ((3, "waiting", False, LONG_AGO), LATER, False),
+        ((3, "waiting", False, LONG_AGO), EARLIER, True),
+        ((3, "waiting", True, NOW), LATER, True),
+        ((3, "failed", False, NOW), LATER, True),
         # What was read is older than its claim.
-        (State(3, "queued", False), None, False),
+        ((3, "queued", False, LONG_AGO), None, False),
     ],
 )
 def test_a_slot_is_held_as_long_as_the_claim_that_took_it(
-    state: State | None, until: datetime | None, stale: bool
+    state: tuple[int, str, bool, datetime] | None, until: datetime | None, stale: bool
 ) -> None:
     holder = Holder("a", 4, until=until)
 
-    assert is_stale(holder, state, NOW) is stale
+    assert is_stale(holder, State(*state) if state else None, NOW) is stale

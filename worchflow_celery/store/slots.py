@@ -1,8 +1,8 @@
 """Slots of flows with limits: one document per flow and key, each change of it one atomic write.
 
 A slot is as good as the lease of the claim that took it: it counts while its execution is
-``processing`` in that epoch. So a dead worker's slots need nobody to free them, and a worker that
-was silent for too long holds none.
+``processing`` in that epoch, or on its way to a worker. So a dead worker's slots need nobody to
+free them, and a worker that was silent for too long holds none.
 """
 
 from collections.abc import Collection as Many
@@ -16,7 +16,7 @@ from pymongo import IndexModel
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from worchflow_celery.allowance import SLOT, START, Holder, Limit, Slot, State, is_stale
+from worchflow_celery.allowance import EXPECTED, SLOT, START, Holder, Limit, Slot, State, is_stale
 from worchflow_celery.errors import CorruptDocument
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, is_passing, translated
@@ -24,8 +24,6 @@ from worchflow_celery.store.indexes import create_indexes
 from worchflow_celery.store.records import Claim, Document
 from worchflow_celery.store.taking import entered, fields_of, kept, left, milliseconds
 
-#: Seconds for which an execution that was called is expected to come.
-_EXPECTED = 60.0
 #: Documents looked at in one go.
 _BATCH = 100
 _INDEXES = [
@@ -88,7 +86,7 @@ class Slots:
         self, limit: Limit, execution_id: str, epoch: int, *, start: bool
     ) -> tuple[Slot, bool]:
         """Keep a slot for an execution that was called; whether there was one."""
-        until = {"$add": ["$$NOW", milliseconds(timedelta(seconds=_EXPECTED))]}
+        until = {"$add": ["$$NOW", milliseconds(EXPECTED)]}
         entry = {"execution": execution_id, "epoch": epoch, "start": start, "until": until}
         document = self._change(limit, entered(limit, entry, start=start, patient=False))
         kept_for_it = any(_is(one, execution_id, epoch) for one in document["holders"])
@@ -195,11 +193,13 @@ class Slots:
         return timedelta(seconds=self._database.settings.lease_ttl)
 
     def _states(self, ids: Sequence[str]) -> dict[str, State]:
-        fields = {"epoch": 1, "status": 1, "paused": 1}
+        fields = dict.fromkeys(("epoch", "status", "paused", "updated_at"), 1)
         with translated(self._database.settings):
             found = self._database.collection("executions").find({"_id": {"$in": ids}}, fields)
             return {
-                one["_id"]: State(one["epoch"], one["status"], bool(one.get("paused")))
+                one["_id"]: State(
+                    one["epoch"], one["status"], bool(one.get("paused")), one["updated_at"]
+                )
                 for one in found
             }
 
