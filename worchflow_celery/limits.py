@@ -174,8 +174,10 @@ def look(runtime: Runtime, flows: Sequence[str]) -> float:
             if START in slot.lines and opens is not None:
                 slots.look_again(limit, opens)
                 pause = min(pause, (opens - slot.now).total_seconds())
-        except CorruptDocument as error:
-            logger.error("%s", error)
+        except StoreUnavailable:
+            raise
+        except Exception:  # somebody has written to it; the others go on
+            logger.exception("The slots %r cannot be looked at", one.id)
     return pause
 
 

@@ -237,11 +237,9 @@ def test_what_is_to_expire_does_so_in_line(one_at_a_time: Held) -> None:
     assert one_at_a_time.begun == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("document", "way_out"), [({"holders": "x"}, "remove the document"), ({"starts": 1}, "remove")]
-)
+@pytest.mark.parametrize("document", [{"holders": "x"}, {"holders": [{"a": 1}]}, {"starts": 1}])
 def test_a_document_of_slots_that_is_none_of_ours_is_named(
-    bench: Bench, worchflow: Worchflow, celery_app: Celery, document: dict[str, Any], way_out: str
+    bench: Bench, worchflow: Worchflow, celery_app: Celery, document: dict[str, Any]
 ) -> None:
     held = Held(worchflow, celery_app, concurrency=1, throttle=(1, 1))
     bench.collection("slots").insert_one({"_id": "held", **document})
@@ -249,5 +247,5 @@ def test_a_document_of_slots_that_is_none_of_ours_is_named(
 
     deliver(celery_app)
 
-    with pytest.raises(ExecutionFailed, match=f"CorruptDocument.*'held'.*{way_out}"):
+    with pytest.raises(ExecutionFailed, match="CorruptDocument.*'held'.*remove"):
         handle.result(1)

@@ -10,18 +10,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from pymongo import IndexModel
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from worchflow_celery.allowance import EXPECTED, SLOT, START, Holder, Limit, Slot, State, is_stale
+from worchflow_celery.allowance import EXPECTED, Holder, Limit, Slot, State, is_stale
 from worchflow_celery.errors import CorruptDocument
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, is_passing, translated
 from worchflow_celery.store.indexes import create_indexes
-from worchflow_celery.store.records import Claim, Document
+from worchflow_celery.store.records import Claim, Document, corrupt
 from worchflow_celery.store.taking import entered, fields_of, kept, left, milliseconds
 
 #: Documents looked at in one go.
@@ -77,10 +76,11 @@ class Slots:
         """
         entry = {"execution": execution_id, "epoch": epoch}
         document = self._change(limit, entered(limit, entry, start=start, patient=True))
+        slot = _slot_of(document)
         started = [one["at"] for one in document["starts"] if _is(one, execution_id, epoch)]
         held = any(_is(one, execution_id, epoch) for one in document["holders"])
         granted = (held or limit.at_once is None) and (bool(started) or not start)
-        return Taken(_slot_of(document), granted, started[0] if started else None)
+        return Taken(slot, granted, started[0] if started else None)
 
     def reserve(
         self, limit: Limit, execution_id: str, epoch: int, *, start: bool
@@ -244,15 +244,17 @@ _FIELDS: Document = {
 
 
 def _is(one: Document, execution_id: str, epoch: int) -> bool:
-    return bool(one["execution"] == execution_id and one["epoch"] == epoch)
+    return bool(one.get("execution") == execution_id and one.get("epoch") == epoch)
 
 
 def _slot_of(document: Document) -> Slot:
-    lines: Any = document["lines"]
-    return Slot(
-        document["now"],
-        tuple(Holder(**one) for one in document["holders"]),
-        tuple(one["at"] for one in document["starts"]),
-        frozenset(lines) & {SLOT, START},
-        document.get("queued", 0),
-    )
+    try:
+        return Slot(
+            document["now"],
+            tuple(Holder(**one) for one in document["holders"]),
+            tuple(one["at"] for one in document["starts"]),
+            frozenset(document["lines"]),
+            document.get("queued", 0),
+        )
+    except (KeyError, TypeError) as error:
+        raise corrupt("slot", document["_id"], error) from error
