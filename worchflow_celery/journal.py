@@ -98,6 +98,10 @@ class Journal:
             raise self._interruption  # the handler swallowed it; it meets it again
         return self._keys.next(name)
 
+    def keys_within(self, key: str, count: int) -> list[str]:
+        """The keys of so many steps that run at once under a key of their own."""
+        return [self._keys.next(f"{key}[{number}]") for number in range(count)]
+
     def check_thread(self, name: str) -> None:
         """Steps of a sync flow run in its thread, one after the other."""
         if threading.get_ident() != self._thread:
@@ -109,6 +113,10 @@ class Journal:
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
         return self._replay.recall(key, fn)
+
+    def recall_failure(self, key: str) -> None:
+        """Raise what the handler was told of a step before this attempt lost its worker."""
+        self._replay.recall_failure(key)
 
     def boundary(self) -> None:
         """Between two steps: go on only as the owner, and not when the worker shuts down."""
@@ -127,7 +135,7 @@ class Journal:
         if self._noted:
             self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
         attempt = 1 + len(self._replay.failures(key))
-        return Run(key, name, len(self._keys), attempt, self._process.store.database.now())
+        return Run(key, name, self._keys.place(key), attempt, self._process.store.database.now())
 
     def completed(self, run: Run, value: Any, annotation: Any) -> Any:
         """Record a result; return it as a later attempt would read it."""
@@ -152,20 +160,29 @@ class Journal:
         self._tell(signals.step_completed, run)
         return self._replay.value_of(stored, annotation)
 
-    def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
-        """Record a failed run; return the seconds until the next one, or raise the error."""
+    def failed(
+        self, run: Run, error: Exception, options: StepOptions, *, told: bool = True
+    ) -> float:
+        """Record a failed run; return the seconds until the next one, or raise the error.
+
+        ``told``: whether the handler is told of a final one.
+        """
         # Counted from the attempt's beginning, crashes included: each attempt has its retries.
         earlier = [
             one for one in self._replay.failures(run.key) if one.epoch >= self._claim.attempt_epoch
         ]
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
         final = final or len(earlier) >= options.retries
-        raised = name_of(error) if final else None
+        raised = name_of(error) if final and told else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
         self._replay.failed(self._insert(failure))
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
+        return self._delay(run, error, options)
+
+    def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
+        """Seconds until the next run of a step."""
         delay = 0.0 if self._eager else options.retry_delay
         if isinstance(error, RetryAfter) and not self._eager:
             delay = max(delay, seconds_until(error.when, self._process.store.database.now()))

@@ -5,6 +5,7 @@ import random
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -163,9 +164,12 @@ def revived(error: Mapping[str, str], name: str) -> Exception:
         found = getattr(found, part, None)
     message = error.get("message", "")
     if isinstance(found, type) and issubclass(found, Exception):
-        made: Exception = Exception.__new__(found, message)
-        made.args = (message,)
-        return made
+        # Not by the class itself, which may want arguments that nobody has any more.
+        built_in: Any = next(kind for kind in found.__mro__ if kind.__module__ == "builtins")
+        with suppress(TypeError):  # an exception group is nothing without its exceptions
+            made: Exception = built_in.__new__(found, message)
+            made.args = (message,)
+            return made
     return WorchflowError(f"{error.get('type', 'an error')}: {message}")
 
 

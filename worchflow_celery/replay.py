@@ -25,11 +25,13 @@ class Keys:
     """The keys of an attempt's steps: a name, numbered from its second use on."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        #: Each with its place among them.
+        self._taken: dict[str, int] = {}
         self._uses: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._taken)
+    def place(self, key: str) -> int:
+        """Which step of its attempt it is: 1 for the first."""
+        return self._taken[key]
 
     def next(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -39,7 +41,7 @@ class Keys:
             number += 1
             key = f"{name}#{number}"
         self._uses[name] = number
-        self._taken.add(key)
+        self._taken[key] = len(self._taken) + 1
         return key
 
 
@@ -68,11 +70,11 @@ class Replay:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
         checkpoint = self._done.pop(key, None)  # read once; it may be large
         if checkpoint is None:
-            self._recall_failure(key)
+            self.recall_failure(key)
             return None
         return Known(self.value_of(checkpoint, annotation_of(fn)))
 
-    def _recall_failure(self, key: str) -> None:
+    def recall_failure(self, key: str) -> None:
         """Raise what the handler was told before this attempt lost its worker: it went on from it.
 
         Were the step run again, it might succeed, and the handler would take another way.
