@@ -15,6 +15,7 @@ from worchflow_celery.dispatch import loaded
 from worchflow_celery.errors import (
     HandOver,
     LeaseLost,
+    Stopped,
     StoreUnavailable,
     Suspended,
     WorkerLost,
@@ -23,6 +24,7 @@ from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
 from worchflow_celery.models import ErrorInfo, ExecutionStatus
 from worchflow_celery.outcome import (
+    CALLED_OFF,
     Cancelled,
     Completed,
     Failed,
@@ -127,6 +129,8 @@ def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
 def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool) -> Outcome:
     """Run the handler; whatever comes out of it is the outcome."""
     claim = lease.claim
+    if claim.asked == "cancel":  # while it was on a worker that then died
+        return Cancelled(CALLED_OFF)
     try:
         expired = _expired(runtime, claim)
         if expired is not None:
@@ -175,6 +179,8 @@ def _interrupted(interruption: BaseException | None) -> Outcome | None:
             return Lost()
         case Suspended(delay=delay, awaits=awaits):
             return Waiting(delay, awaits)
+        case Stopped(what="cancel"):
+            return Cancelled(CALLED_OFF)
         case HandOver():
             return HandedOver()
     return None

@@ -18,6 +18,7 @@ from worchflow_celery.errors import (
     PayloadTooLarge,
     RetryAfter,
     StepMisuse,
+    Stopped,
     StoreUnavailable,
     Suspended,
     UnserializableResult,
@@ -125,6 +126,7 @@ class Journal:
         try:
             while not self._process.keeper.confirm(self._lease, patience=1.0):
                 self._leave_if_shutting_down()
+            self._leave_if_asked()
             self._leave_if_shutting_down()
         except Interruption as interruption:
             self._interruption = interruption
@@ -246,6 +248,10 @@ class Journal:
             except LeaseLost as lost:
                 self._interruption = lost
                 raise
+
+    def _leave_if_asked(self) -> None:
+        if self._lease.asked is not None:
+            raise Stopped(self._lease.asked)
 
     def _leave_if_shutting_down(self) -> None:
         if self._runtime.shutdown.begun:

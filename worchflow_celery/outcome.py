@@ -31,6 +31,10 @@ _HERE = os.path.dirname(__file__) + os.sep
 _FINAL = (InvalidEventData, NonRetriableError, PayloadTooLarge, UnserializableResult, WorkerLost)
 
 
+#: Why an execution is cancelled that somebody cancelled.
+CALLED_OFF = "somebody called cancel()"
+
+
 @dataclass(frozen=True, slots=True)
 class Completed:
     """The handler returned."""

@@ -6,6 +6,7 @@ from typing import Any
 from worchflow_celery.dispatch import loaded
 from worchflow_celery.errors import PayloadTooLarge, StoreUnavailable
 from worchflow_celery.outcome import (
+    CALLED_OFF,
     Cancelled,
     Completed,
     Failed,
@@ -37,8 +38,12 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
     again = False
     while True:
         try:
-            settled = runtime.store.attempts.settle(claim, settlement, again=again)
-            return outcome if settled else Lost()
+            if runtime.store.attempts.settle(claim, settlement, again=again):
+                return outcome
+            if runtime.store.attempts.asked([claim]).get(claim.token) != "cancel":
+                return Lost()
+            outcome, again = Cancelled(CALLED_OFF), False
+            settlement = _settlement(runtime, claim, outcome, eager=eager)
         except PayloadTooLarge as error:
             outcome = Failed(error)
             settlement = _settlement(runtime, claim, outcome, eager=eager)

@@ -4,6 +4,7 @@ from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.database import Database
+from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.steps import Steps
@@ -20,5 +21,6 @@ class Store:
         self.steps = Steps(database)
         self.sweep = Sweep(database)
         self.calls = Calls(database)
+        self.endings = Endings(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

@@ -104,6 +104,15 @@ class Attempts:
             held = self._collection.find(query, {"owner.token": 1})
             return tokens - {document["owner"]["token"] for document in held}
 
+    def asked(self, claims: Many[Claim]) -> dict[str, str]:
+        """What somebody asked of executions, by the tokens of their claims."""
+        query = {"_id": {"$in": [claim.id for claim in claims]}, "asked": {"$exists": True}}
+        tokens = {claim.token for claim in claims}
+        with translated(self._database.settings):
+            found = list(self._collection.find(query, {"asked": 1, "owner.token": 1}))
+        asked = {document["owner"]["token"]: str(document["asked"]) for document in found}
+        return {token: what for token, what in asked.items() if token in tokens}
+
     def holds(self, claim: Claim) -> bool:
         """Whether a claim still stands, whatever this process believes."""
         with translated(self._database.settings):
@@ -115,22 +124,17 @@ class Attempts:
             self._collection.update_one(_held(claim), {"$set": {"current_step": key}})
 
     def settle(self, claim: Claim, settlement: Settlement, *, again: bool = False) -> bool:
-        """End an attempt; ``False``: the lease was lost, and nothing was written.
+        """End an attempt; ``False``: nothing was written, for the lease was lost.
 
-        ``again`` says that the answer to the same call was lost. Raises ``PayloadTooLarge``
-        when data, result and attempts together exceed what MongoDB keeps in one document.
+        Or somebody asked to cancel the execution, and this is another end. ``again`` says that
+        the answer to the same call was lost. Raises ``PayloadTooLarge`` when data, result and
+        attempts together exceed what MongoDB keeps in one document.
         """
+        query = _held(claim)
+        if settlement.status != "cancelled":
+            query["asked"] = {"$ne": "cancel"}
         with translated(self._database.settings):
-            try:
-                change = [{"$set": self._settled(settlement)}]
-                settled = writes.update(self._collection, _held(claim), change)
-            except (DocumentTooLarge, OperationFailure) as error:
-                if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
-                    raise
-                raise PayloadTooLarge(
-                    f"data and result of execution {claim.id!r} do not fit into one MongoDB "
-                    "document of 16 MiB: store them elsewhere and return a reference"
-                ) from None
+            settled = self._write_end(query, settlement)
             if settled or not again:
                 return settled
             # Ours if the token is still there: whoever comes next raises the epoch first.
@@ -141,6 +145,17 @@ class Attempts:
                 "status": settlement.status,
             }
             return self._collection.find_one(mine, {"_id": 1}) is not None
+
+    def _write_end(self, query: Document, settlement: Settlement) -> bool:
+        try:
+            return writes.update(self._collection, query, [{"$set": self._settled(settlement)}])
+        except (DocumentTooLarge, OperationFailure) as error:
+            if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
+                raise
+            raise PayloadTooLarge(
+                f"data and result of execution {query['_id']!r} do not fit into one MongoDB "
+                "document of 16 MiB: store them elsewhere and return a reference"
+            ) from None
 
     def _give_up(self, execution_id: str, token: str, error: CorruptDocument) -> None:
         """Fail an execution that nobody can run, or it would be taken again for ever."""
@@ -187,6 +202,7 @@ class Attempts:
             "due_at": due,
             "not_before": due if settlement.held else "$$REMOVE",
             "publishes": int(settlement.published),
+            "asked": "$$REMOVE",
             "attempts": ended_attempt(settlement.outcome, settlement.error),
         }
         if settlement.error is not None or settlement.status == "completed":
@@ -236,6 +252,7 @@ _CLAIM_FIELDS = dict.fromkeys(
         "canvas",
         "message",
         "current_step",
+        "asked",
     ],
     1,
 )

@@ -70,6 +70,8 @@ class Claim:
     message: str | None
     #: The step that was last seen to begin, noted only when steps kill their workers.
     current_step: str | None
+    #: What somebody asked of the attempt before: ``cancel`` or ``pause``.
+    asked: str | None = None
 
     @property
     def resumed(self) -> bool:
