@@ -14,7 +14,7 @@ clock models signals errors
 options annotations inbox codec outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
-dispatch canvas replay journal context parallel step async_step handler
+dispatch pausing canvas replay journal context parallel step async_step handler
 settlement attempt delivery timetable scheduling
 handle flow operations recovery beat decorator app
 __init__

@@ -31,6 +31,7 @@ from worchflow_celery.outcome import (
     HandedOver,
     Lost,
     Outcome,
+    Paused,
     Retried,
     Waiting,
     describe,
@@ -181,6 +182,8 @@ def _interrupted(interruption: BaseException | None) -> Outcome | None:
             return Waiting(delay, awaits)
         case Stopped(what="cancel"):
             return Cancelled(CALLED_OFF)
+        case Stopped(what="pause"):
+            return Paused()
         case HandOver():
             return HandedOver()
     return None
@@ -241,5 +244,6 @@ _STATUS: dict[type[Outcome], ExecutionStatus] = {
     Failed: ExecutionStatus.FAILED,
     Waiting: ExecutionStatus.WAITING,
     HandedOver: ExecutionStatus.QUEUED,
+    Paused: ExecutionStatus.QUEUED,
     Cancelled: ExecutionStatus.CANCELLED,
 }

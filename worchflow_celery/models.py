@@ -103,6 +103,8 @@ class Execution(_Frozen):
     trigger: Trigger
     parent_id: str | None = None
     scheduled_for: datetime | None = None
+    #: Held until it is resumed.
+    paused: bool = False
 
 
 class StepRecord(_Frozen):

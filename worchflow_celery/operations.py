@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import dispatch, options, scheduling
+from worchflow_celery import dispatch, options, pausing, scheduling
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
@@ -46,6 +46,21 @@ class Operations:
         """
         dispatch.retry(self.runtime, _id_of(id))
         return self.handle(id)
+
+    def pause(self, id: str) -> Execution:
+        """Hold an execution until it is resumed: nothing of it runs, nothing of it is lost.
+
+        One that runs stops at its next step boundary. Pausing twice changes nothing. Raises
+        ``InvalidTransition`` when it has ended, and ``ExecutionNotFound``.
+        """
+        return pausing.pause(self.runtime, _id_of(id))
+
+    def resume(self, id: str) -> Execution:
+        """Let a paused execution go on; delays and waits that are over meanwhile are over.
+
+        One that is not paused is left as it is. Raises as ``pause``.
+        """
+        return pausing.resume(self.runtime, _id_of(id))
 
     def find(
         self,

@@ -76,6 +76,11 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """It was asked to stop here, until it is resumed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cancelled:
     """It was not to run any more."""
 
@@ -92,7 +97,7 @@ class Lost:
     cause: BaseException | None = None
 
 
-Outcome = Completed | Retried | Failed | Waiting | HandedOver | Cancelled | Lost
+Outcome = Completed | Retried | Failed | Waiting | HandedOver | Paused | Cancelled | Lost
 
 
 def judge(

@@ -12,6 +12,7 @@ from worchflow_celery.outcome import (
     Failed,
     Lost,
     Outcome,
+    Paused,
     Retried,
     Waiting,
     describe,
@@ -86,4 +87,7 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
             )
         case Waiting(delay, awaits):
             return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
+        case Paused():
+            # Due at once: it may have been resumed meanwhile.
+            return Settlement("queued", "paused", delay=0.0)
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)

@@ -6,6 +6,7 @@ from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.pauses import Pauses
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
@@ -21,6 +22,7 @@ class Store:
         self.steps = Steps(database)
         self.sweep = Sweep(database)
         self.calls = Calls(database)
+        self.pauses = Pauses(database)
         self.endings = Endings(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

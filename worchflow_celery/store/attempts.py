@@ -12,6 +12,7 @@ from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
 
 #: Codes of MongoDB for a document, or a message, that grew too large.
@@ -62,6 +63,7 @@ class Attempts:
             "_id": {"$eq": execution_id},
             "flow": {"$eq": flow},
             "status": {"$in": ["queued", "retrying", "waiting"]},
+            **NOT_PAUSED,
         }
         if not early:
             query["$expr"] = {"$lte": [{"$ifNull": ["$not_before", EPOCH]}, "$$NOW"]}
@@ -211,6 +213,7 @@ class Attempts:
             fields["awaits"] = {"$literal": list(settlement.awaits)}
         if ends:
             fields["finished_at"] = "$$NOW"
+            fields["paused"] = "$$REMOVE"
             fields["result"] = _literal(settlement.result)
         if ends and settlement.retention is not None:
             fields["expires_at"] = self._in(settlement.retention)
