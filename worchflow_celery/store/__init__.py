@@ -7,6 +7,7 @@ from worchflow_celery.store.database import Database
 from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
 from worchflow_celery.store.schedules import Schedules
+from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
 
@@ -22,5 +23,6 @@ class Store:
         self.sweep = Sweep(database)
         self.calls = Calls(database)
         self.endings = Endings(database)
+        self.signals = Signals(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
