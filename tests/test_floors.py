@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
 clock models signals errors
-options annotations inbox codec outcome settings shutdown deadlines cronline cron definition
+options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
-dispatch pausing canvas replay journal context parallel step async_step handler
-settlement attempt delivery timetable scheduling
+dispatch pausing canvas replay journal waits context parallel step
+async_step handler settlement attempt delivery timetable scheduling
 handle flow operations recovery beat decorator app
 __init__
 """.split()

@@ -3,10 +3,11 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, overload
 
+from worchflow_celery import options, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Running, running_step
@@ -22,7 +23,6 @@ from worchflow_celery.parallel import (
     listed,
 )
 
-P = ParamSpec("P")
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -67,19 +67,47 @@ class AsyncStep(Parallel):
         if known is not None:
             return known.value
         self._check(name, fn)
-        options = StepOptions.of(retries, retry_delay, timeout)
+        how = StepOptions.of(retries, retry_delay, timeout)
         call = functools.partial(fn, *args)
         while True:
             await self._boundary()
             run = self._journal.start(key, name)
             try:
-                value = await self._call(call, run.attempt, key, name, options.timeout)
+                value = await self._call(call, run.attempt, key, name, how.timeout)
             except Exception as error:  # whatever a step raises is its outcome
-                delay = await asyncio.to_thread(self._journal.failed, run, error, options)
+                delay = await asyncio.to_thread(self._journal.failed, run, error, how)
                 await self._pause(delay)
                 continue
             annotation = annotation_of(fn)
             return await asyncio.to_thread(self._journal.completed, run, value, annotation)
+
+    async def sleep(self, name: str, duration: float | timedelta) -> None:
+        """Go on after ``duration``; see ``Step.sleep``."""
+        seconds = options.seconds(duration, f"the duration of {name!r}")
+        await self._wait(name, waits.sleep, seconds)
+
+    async def sleep_until(self, name: str, when: datetime) -> None:
+        """Go on at ``when``; see ``Step.sleep_until``."""
+        await self._wait(name, waits.sleep_until, options.check_wake(when, name))
+
+    async def wait_for_signal(
+        self, name: str, *, timeout: float | timedelta | None = None, type: Any = None
+    ) -> Any:
+        """The payload of the next signal of this name, or ``None``; see ``Step``."""
+        seconds = options.check_timeout(timeout, name)
+        return self._received(await self._wait(name, waits.receive, [name], seconds, type))
+
+    async def wait_for_any(
+        self, name: str, *, signals: Sequence[str], timeout: float | timedelta | None = None
+    ) -> tuple[str, Any] | None:
+        """Name and payload of whichever of these signals came first; see ``Step``."""
+        names = options.check_signals(signals, name)
+        seconds = options.check_timeout(timeout, name)
+        return await self._wait(name, waits.receive, names, seconds, None)
+
+    async def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
+        self._check_place(name)
+        return await asyncio.to_thread(wait, self._journal, name, *given)
 
     @overload
     async def map(

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from worchflow_celery.clock import elapsed
 from worchflow_celery.deadlines import Deadline, Watch
@@ -63,6 +63,10 @@ class Context:
 
     def _begin(self, name: str) -> str:
         """Check that a step can begin here; return its key."""
+        self._check_place(name)
+        return self._journal.begin(name)
+
+    def _check_place(self, name: str) -> None:
         running = running_step.get()
         # Inside a step of another execution, this one runs eagerly: that is no misuse.
         if running is not None and running.journal is self._journal:
@@ -70,7 +74,6 @@ class Context:
                 f"step {name!r} begins inside step {running.key!r}: "
                 "a step is the unit that is repeated, it cannot hold another"
             )
-        return self._journal.begin(name)
 
     @staticmethod
     def _check(name: str, fn: object) -> None:
@@ -79,6 +82,10 @@ class Context:
             raise StepMisuse(f"step {name!r}: {fn!r:.80} is not a function; write `lambda: ...`")
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             raise StepMisuse(f"step {name!r}: a generator function has no result to be recorded")
+
+    @staticmethod
+    def _received(answer: tuple[str, Any] | None) -> Any:
+        return answer[1] if answer else None
 
     def _timed(self, fn: Callable[[], T], timeout: float | None, name: str) -> T:
         if timeout is None:

@@ -174,6 +174,19 @@ def encode_plain(flow_id: str, data: object, limit: int) -> EncodedData:
     return EncodedData(text, codec.fingerprint(text), {})
 
 
+def encode_signal(name: str, data: object, limit: int) -> str:
+    """The payload of a signal, with its classes."""
+    try:
+        return codec.encode(data, limit=limit)
+    except codec.OversizedValue as error:
+        raise PayloadTooLarge(
+            f"the payload of signal {name!r} has at least {error.size} bytes; the limit is "
+            f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and send a reference"
+        ) from None
+    except codec.UnencodableValue as error:
+        raise InvalidEventData(f"the payload of signal {name!r}: {error}") from None
+
+
 def _dump(flow_id: str, adapter: TypeAdapter[Any], value: object, how: Mapping[str, Any]) -> object:
     try:
         return adapter.dump_python(value, warnings=False, **how)

@@ -12,8 +12,13 @@ from kombu.utils import json
 
 from worchflow_celery import options, signals
 from worchflow_celery.clock import utcnow
-from worchflow_celery.definition import EncodedData, encode_plain
-from worchflow_celery.errors import ExecutionConflict, InvalidOption, StoreUnavailable
+from worchflow_celery.definition import EncodedData, encode_plain, encode_signal
+from worchflow_celery.errors import (
+    ExecutionConflict,
+    InvalidOption,
+    InvalidTransition,
+    StoreUnavailable,
+)
 from worchflow_celery.models import ExecutionStatus
 from worchflow_celery.publisher import Message
 from worchflow_celery.runtime import Runtime
@@ -125,6 +130,20 @@ def retry(runtime: Runtime, execution_id: str) -> str:
     tell_queued(runtime, due.id, due.flow)
     republish(runtime, due)
     return due.id
+
+
+def signal(runtime: Runtime, execution_id: str, name: str, data: object) -> None:
+    """Keep a signal for an execution, and call it."""
+    options.check_step_name(name)
+    limit = runtime.settings.max_payload_bytes
+    text = encode_signal(name, data, limit)
+    status, _, _ = runtime.store.executions.raw_result(execution_id)
+    if ExecutionStatus(status).finished:
+        raise InvalidTransition(
+            f"execution {execution_id!r} is {status}: no signal reaches it any more"
+        )
+    runtime.store.signals.insert(execution_id, name, text)
+    call(runtime, execution_id, f"signal:{name}")
 
 
 def call(runtime: Runtime, execution_id: str, what: str) -> None:

@@ -108,11 +108,19 @@ class WorkerLost(WorchflowError, RuntimeError):
 
 
 class ChildFailed(WorchflowError, RuntimeError):
-    """A child execution failed or was cancelled."""
+    """A child execution failed or was cancelled.
+
+    ``execution_id`` names it; ``error`` is what was stored: type, message, traceback.
+    """
+
+    execution_id: str | None = None
+    error: ErrorInfo | None = None
 
 
 class TaskFailed(WorchflowError, RuntimeError):
-    """A Celery task that ran as a step failed."""
+    """A Celery task that ran as a step failed; ``error`` is its type, message and traceback."""
+
+    error: ErrorInfo | None = None
 
 
 class NonRetriableError(WorchflowError):

@@ -71,6 +71,10 @@ class ExecutionHandle(Generic[Out]):
             time.sleep(left)
             pause = min(pause * 1.5, _LONGEST_LOOK)
 
+    def signal(self, name: str, data: Any = None) -> None:
+        """Send it a signal; see ``Worchflow.signal``."""
+        dispatch.signal(self._runtime, self.id, name, data)
+
     def retry(self) -> "ExecutionHandle[Out]":
         """Put the failed or cancelled execution back in line; see ``Worchflow.retry``."""
         dispatch.retry(self._runtime, self.id)

@@ -6,22 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from worchflow_celery import codec, signals
+from worchflow_celery import results, signals
 from worchflow_celery.errors import (
     ExecutionTimeout,
     HandOver,
     Interruption,
     LeaseLost,
     NonRetriableError,
-    PayloadTooLarge,
     RetryAfter,
     StepMisuse,
     Stopped,
     StoreUnavailable,
     Suspended,
-    UnserializableResult,
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
@@ -29,7 +27,7 @@ from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, seconds_until
 from worchflow_celery.replay import Keys, Known, Replay
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Recorded
+from worchflow_celery.store.records import Checkpoint, Claim, Recorded
 
 T = TypeVar("T")
 
@@ -70,6 +68,26 @@ class Journal:
         self._interruption: Interruption | None = None
         self._closed = False
         self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
+
+    @property
+    def runtime(self) -> Runtime:
+        """The app's runtime."""
+        return self._runtime
+
+    @property
+    def claim(self) -> Claim:
+        """The claim of this attempt."""
+        return self._claim
+
+    @property
+    def eager(self) -> bool:
+        """Whether it runs in its caller's process, where nothing is waited for."""
+        return self._eager
+
+    @property
+    def taken(self) -> set[str]:
+        """The signals that the execution's waits have taken."""
+        return self._replay.taken
 
     @property
     def execution_id(self) -> str:
@@ -119,6 +137,10 @@ class Journal:
         """Raise what the handler was told of a step before this attempt lost its worker."""
         self._replay.recall_failure(key)
 
+    def recorded(self, key: str) -> Recorded | None:
+        """The checkpoint of a wait; raises what a final failure has raised."""
+        return self._replay.recorded(key)
+
     def boundary(self) -> None:
         """Between two steps: go on only as the owner, and not when the worker shuts down."""
         if self._interruption is not None:
@@ -143,21 +165,9 @@ class Journal:
         """Record a result; return it as a later attempt would read it."""
         limit = self._runtime.settings.max_payload_bytes
         try:
-            text = codec.encode(value, annotation=annotation, limit=limit)
-        except codec.OversizedValue as error:
-            raise self._refused(
-                run,
-                PayloadTooLarge(
-                    f"step {run.name!r} returned at least {error.size} bytes; the limit is "
-                    f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and return "
-                    "a reference"
-                ),
-            ) from None
-        except codec.UnencodableValue as error:
-            raise self._refused(
-                run,
-                UnserializableResult(f"step {run.name!r} returned what cannot be stored: {error}"),
-            ) from None
+            text = results.encode(f"step {run.name!r}", value, annotation, limit)
+        except WorchflowError as error:
+            raise self._refused(run, error) from None
         stored = self._insert(self._checkpoint(run, "completed", result=text))
         self._tell(signals.step_completed, run)
         return self._replay.value_of(stored, annotation)
@@ -201,8 +211,34 @@ class Journal:
     def leave_if_longer(self, delay: float, most: float) -> None:
         """Give the worker free for a long pause; the execution comes back to this step."""
         if delay > most:
-            self._interruption = Suspended(delay)
-            raise self._interruption
+            self.suspend(delay)
+
+    def suspend(self, delay: float, awaits: tuple[str, ...] = ()) -> NoReturn:
+        """Give the worker free until the execution is due, or called."""
+        self._interruption = Suspended(delay, awaits)
+        raise self._interruption
+
+    def now(self) -> datetime:
+        """The present time on MongoDB's clock."""
+        return self._process.store.database.now()
+
+    def begun(self, run: Run) -> Recorded | None:
+        """The beginning of a wait, when it is recorded."""
+        return self._replay.begun(run.key, run.attempt)
+
+    def record(self, run: Run, status: str, **fields: Any) -> Recorded:
+        """Record something of a wait."""
+        if fields.get("ref") is not None:
+            self._replay.taken.add(fields["ref"])
+        stored = self._insert(self._checkpoint(run, status, **fields))
+        if status == "completed":
+            self._tell(signals.step_completed, run)
+        return stored
+
+    def record_failure(self, run: Run, error: Exception, **fields: Any) -> None:
+        """Record that a wait has failed."""
+        self._replay.failed(self.record(run, "failed", error=describe(error), **fields))
+        self._tell(signals.step_failed, run, error=error)
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
         """Record that a step's effect has happened and that its value cannot be kept."""

@@ -38,6 +38,15 @@ class Operations:
             self.get(id)
         return found
 
+    def signal(self, id: str, name: str, data: Any = None) -> None:
+        """Send a signal to an execution, for its ``step.wait_for_signal`` of this name.
+
+        It is kept until it is waited for. Raises ``ExecutionNotFound``, ``InvalidTransition``
+        for a finished execution, ``InvalidEventData`` or ``PayloadTooLarge`` for data that
+        cannot be stored.
+        """
+        dispatch.signal(self.runtime, _id_of(id), name, data)
+
     def retry(self, id: str) -> ExecutionHandle[Any]:
         """Put a failed or cancelled execution back in line.
 

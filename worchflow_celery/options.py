@@ -1,10 +1,11 @@
 """The rules for what a user writes down: ids, names, durations, the options of a flow."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from worchflow_celery.clock import utcnow
 from worchflow_celery.errors import InvalidOption
 
 #: Seconds, or a timedelta.
@@ -114,6 +115,29 @@ def check_moment(value: object, what: str) -> datetime:
             "for example datetime.now(timezone.utc) + timedelta(hours=1)"
         )
     return value
+
+
+def check_wake(when: object, step: str) -> datetime:
+    """The end of a sleep."""
+    moment = check_moment(when, f"the end of {step!r}")
+    if moment > utcnow() + timedelta(seconds=TEN_YEARS):
+        raise InvalidOption(f"the end of {step!r} is {moment}: it must be within ten years")
+    return moment
+
+
+def check_timeout(value: object, step: str) -> float | None:
+    """The longest wait for a step's answer, in seconds, or ``None``."""
+    return None if value is None else positive_seconds(value, f"the timeout of {step!r}")
+
+
+def check_signals(names: object, step: str) -> list[str]:
+    """The names of one or more signals."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidOption(f"signals of {step!r} is {shown(names)}: it must be a list of names")
+    found = [check_step_name(name) for name in names]
+    if not found:
+        raise InvalidOption(f"signals of {step!r} is empty: name one at least")
+    return found
 
 
 def check_queue(value: object) -> str | None:

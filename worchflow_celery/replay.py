@@ -1,6 +1,6 @@
 """What earlier attempts recorded, and the keys under which this one finds it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +48,24 @@ class Keys:
 class Replay:
     """The recorded runs of an execution's steps."""
 
-    def __init__(self, claim: Claim, recorded: Iterable[Recorded]) -> None:
+    def __init__(self, claim: Claim, recorded: Sequence[Recorded]) -> None:
         self._claim = claim
         self._done: dict[str, Recorded] = {}
         self._failures: dict[str, list[Recorded]] = {}
+        self._begun: dict[tuple[str, int], Recorded] = {}
+        #: The signals that waits have taken.
+        self.taken = {run.ref for run in recorded if run.ref is not None}
         for run in recorded:
-            if run.status == "completed" or run.final:
+            if run.status == "waiting":
+                self._begun[run.key, run.attempt] = run
+            elif run.status == "completed" or run.final:
                 self._done[run.key] = run
             else:
                 self.failed(run)
+
+    def begun(self, key: str, attempt: int) -> Recorded | None:
+        """The recorded beginning of a wait."""
+        return self._begun.get((key, attempt))
 
     def failed(self, run: Recorded) -> None:
         """One more run of a step has failed."""
@@ -68,11 +77,15 @@ class Replay:
 
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
+        checkpoint = self.recorded(key)
+        return Known(self.value_of(checkpoint, annotation_of(fn))) if checkpoint else None
+
+    def recorded(self, key: str) -> Recorded | None:
+        """The checkpoint of a step; raises what its last run has raised into the handler."""
         checkpoint = self._done.pop(key, None)  # read once; it may be large
         if checkpoint is None:
             self.recall_failure(key)
-            return None
-        return Known(self.value_of(checkpoint, annotation_of(fn)))
+        return checkpoint
 
     def recall_failure(self, key: str) -> None:
         """Raise what the handler was told before this attempt lost its worker: it went on from it.

@@ -1,6 +1,7 @@
 """The end of an attempt: its outcome is written, whatever MongoDB is doing meanwhile."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from worchflow_celery.dispatch import loaded
@@ -41,10 +42,13 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
         try:
             if runtime.store.attempts.settle(claim, settlement, again=again):
                 return outcome
-            if runtime.store.attempts.asked([claim]).get(claim.token) != "cancel":
+            if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
+                outcome, again = Cancelled(CALLED_OFF), False
+                settlement = _settlement(runtime, claim, outcome, eager=eager)
+            elif settlement.uncalled:  # called meanwhile: it has to look again
+                settlement = replace(settlement, delay=0.0, held=False, awaits=(), uncalled=False)
+            else:
                 return Lost()
-            outcome, again = Cancelled(CALLED_OFF), False
-            settlement = _settlement(runtime, claim, outcome, eager=eager)
         except PayloadTooLarge as error:
             outcome = Failed(error)
             settlement = _settlement(runtime, claim, outcome, eager=eager)
@@ -86,7 +90,14 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
         case Waiting(delay, awaits):
-            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
+            return Settlement(
+                "waiting",
+                "waiting",
+                delay=delay,
+                held=True,
+                awaits=awaits,
+                uncalled=bool(awaits),
+            )
         case Paused():
             # Due at once: it may have been resumed meanwhile.
             return Settlement("queued", "paused", delay=0.0)

@@ -3,11 +3,12 @@
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
+from worchflow_celery import options, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Running, running_step
@@ -26,7 +27,6 @@ from worchflow_celery.parallel import (
     listed,
 )
 
-P = ParamSpec("P")
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -67,8 +67,49 @@ class Step(Parallel):
             if known is not None:
                 return known.value  # type: ignore[no-any-return]
             self._check(name, fn)
-            options = StepOptions.of(retries, retry_delay, timeout)
-            return self._run(key, name, fn, args, options)
+            return self._run(key, name, fn, args, StepOptions.of(retries, retry_delay, timeout))
+
+    def sleep(self, name: str, duration: float | timedelta) -> None:
+        """Go on after ``duration`` (seconds or a timedelta, up to ten years).
+
+        Longer than a second, no worker and no message is held. Raises ``InvalidOption`` (a
+        ``ValueError``).
+        """
+        seconds = options.seconds(duration, f"the duration of {name!r}")
+        self._wait(name, waits.sleep, seconds)
+
+    def sleep_until(self, name: str, when: datetime) -> None:
+        """Go on at ``when``, a timezone-aware datetime within ten years; at once if it has passed.
+
+        Raises ``InvalidOption`` (a ``ValueError``).
+        """
+        end = options.check_wake(when, name)
+        self._wait(name, waits.sleep_until, end)
+
+    def wait_for_signal(
+        self, name: str, *, timeout: float | timedelta | None = None, type: Any = None
+    ) -> Any:
+        """The payload of the next signal of this name, also of one that came before.
+
+        ``None`` when none comes within ``timeout`` (seconds or a timedelta; ``None``: as long as
+        it takes). No worker is held. ``type`` is what the payload must be; another one fails the
+        wait with ``InvalidEventData``.
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._received(self._wait(name, waits.receive, [name], seconds, type))
+
+    def wait_for_any(
+        self, name: str, *, signals: Sequence[str], timeout: float | timedelta | None = None
+    ) -> tuple[str, Any] | None:
+        """Name and payload of whichever of these signals came first; ``None``: none in time."""
+        names = options.check_signals(signals, name)
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, waits.receive, names, seconds, None)
+
+    def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
+        with self._deadline.suspended() if self._deadline else _NOTHING:
+            self._check_place(name)
+            return wait(self._journal, name, *given)
 
     def map(
         self, name: str, fn: Callable[[A], T], items: Iterable[A], *, concurrency: int = 4
@@ -159,10 +200,9 @@ class Step(Parallel):
             self._journal.boundary()
             time.sleep(min(left, 0.2))
 
-    def _begin(self, name: str) -> str:
-        key = super()._begin(name)
+    def _check_place(self, name: str) -> None:
+        super()._check_place(name)
         self._journal.check_thread(name)
-        return key
 
     @staticmethod
     def _check(name: str, fn: object) -> None:

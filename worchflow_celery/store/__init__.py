@@ -8,6 +8,7 @@ from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
 from worchflow_celery.store.pauses import Pauses
 from worchflow_celery.store.schedules import Schedules
+from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
 
@@ -24,5 +25,6 @@ class Store:
         self.calls = Calls(database)
         self.pauses = Pauses(database)
         self.endings = Endings(database)
+        self.signals = Signals(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

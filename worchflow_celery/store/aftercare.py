@@ -48,9 +48,10 @@ class Aftercare:
             self._collection.update_many({**query, "_id": {"$in": ids}}, mark)
             marked = {"_id": {"$in": ids}, "purging": True}
             ids = [one["_id"] for one in self._collection.find(marked, {"_id": 1})]
-            steps = [DeleteMany({"_id": {"$gte": i + " ", "$lt": i + "!"}}) for i in ids]
-            if steps:
-                self._database.collection("steps").bulk_write(steps, ordered=False)
+            belongings = [DeleteMany({"_id": {"$gte": i + " ", "$lt": i + "!"}}) for i in ids]
+            if belongings:
+                for name in ("steps", "signals"):
+                    self._database.collection(name).bulk_write(belongings, ordered=False)
             return self._collection.delete_many(marked).deleted_count
 
     def _passed(self, name: str) -> Document:

@@ -38,6 +38,8 @@ class Settlement:
     held: bool = False
     #: What calls a waiting one back before it is due.
     awaits: tuple[str, ...] = ()
+    #: Only if it was not called since it was claimed.
+    uncalled: bool = False
     #: Whether its next message is published by whoever settles.
     published: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
@@ -135,6 +137,8 @@ class Attempts:
         query = _held(claim)
         if settlement.status != "cancelled":
             query["asked"] = {"$ne": "cancel"}
+        if settlement.uncalled:
+            query["calls"] = claim.calls or None
         with translated(self._database.settings):
             settled = self._write_end(query, settlement)
             if settled or not again:
@@ -256,6 +260,9 @@ _CLAIM_FIELDS = dict.fromkeys(
         "message",
         "current_step",
         "asked",
+        "calls",
+        "depth",
+        "parent",
     ],
     1,
 )

@@ -1,4 +1,9 @@
-"""Waiting executions are called back by what they wait for."""
+"""Waiting executions are called back by what they wait for.
+
+A call is counted on the execution whatever its state is, and an attempt parks only if it was not
+called since its claim. So a call that comes while nobody waits yet is not lost, and nobody has to
+look again after parking.
+"""
 
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
@@ -9,30 +14,37 @@ from worchflow_celery.store.records import Document, Due, due_of
 
 
 class Calls:
-    """The way from ``waiting`` to due; a call that finds nobody waiting does nothing."""
+    """The way from ``waiting`` to due."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def call(self, execution_id: str, what: str) -> Due | None:
-        """Make an execution due that waits for this; return it, to be published.
+        """Call an execution; return it, to be published, if it waits for this.
 
         One that is paused becomes due, too, and is published when it is resumed.
         """
-        now_due = {"$add": ["$$NOW", round(PUBLISHED_FOR * 1000)]}
+        waits = {"$and": [{"$eq": ["$status", "waiting"]}, {"$in": [what, _AWAITS]}]}
+        soon = {"$add": ["$$NOW", round(PUBLISHED_FOR * 1000)]}
         change = {
-            "due_at": {"$cond": ["$paused", "$due_at", now_due]},
-            "publishes": 0,
-            "not_before": "$$REMOVE",
-            "awaits": "$$REMOVE",
+            "calls": {"$add": [{"$ifNull": ["$calls", 0]}, 1]},
+            "due_at": {"$cond": [{"$and": [waits, {"$not": ["$paused"]}]}, soon, "$due_at"]},
+            "publishes": {"$cond": [waits, 0, "$publishes"]},
+            "not_before": {"$cond": [waits, "$$REMOVE", "$not_before"]},
+            "awaits": {"$cond": [waits, "$$REMOVE", "$awaits"]},
         }
-        query = {"_id": {"$eq": execution_id}, "status": "waiting", "awaits": {"$eq": what}}
+        query = {"_id": {"$eq": execution_id}, "due_at": {"$exists": True}}
         with translated(self._database.settings):
-            document = self._collection.find_one_and_update(
-                query, [{"$set": change}], return_document=ReturnDocument.AFTER
+            before = self._collection.find_one_and_update(
+                query, [{"$set": change}], return_document=ReturnDocument.BEFORE
             )
-        return due_of(document) if document and not document.get("paused") else None
+        if before is None or before["status"] != "waiting" or before.get("paused"):
+            return None
+        return due_of({**before, "publishes": 0}) if what in before.get("awaits", ()) else None
 
     @property
     def _collection(self) -> "Collection[Document]":
         return self._database.collection("executions")
+
+
+_AWAITS: Document = {"$ifNull": ["$awaits", []]}

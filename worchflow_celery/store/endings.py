@@ -14,10 +14,16 @@ class Endings:
         self._database = database
 
     def ask(self, execution_id: str, what: str) -> Document | None:
-        """Ask the worker of a running execution to stop it; ``None``: it does not run."""
+        """Ask the worker of a running execution to stop it; ``None``: it does not run.
+
+        Whoever is to be cancelled stays so.
+        """
+        query: Document = {"_id": {"$eq": execution_id}, "status": "processing"}
+        if what != "cancel":
+            query["asked"] = {"$ne": "cancel"}
         with translated(self._database.settings):
             return self._collection.find_one_and_update(
-                {"_id": {"$eq": execution_id}, "status": "processing"},
+                query,
                 {"$set": {"asked": what}},
                 return_document=ReturnDocument.AFTER,
             )

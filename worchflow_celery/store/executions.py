@@ -174,6 +174,8 @@ class Executions:
             canvas=new.canvas,
             message=new.message,
             scheduled_for=new.scheduled_for,
+            parent=dict(new.parent) if new.parent else None,
+            depth=new.depth or None,
         )
         return document
 

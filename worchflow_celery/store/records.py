@@ -35,6 +35,10 @@ class NewExecution:
     canvas: str | None = None
     #: What its messages carry beside the id, as JSON.
     message: str | None = None
+    #: ``id`` and ``key`` of the step that began it; ``waits``: whether that step waits for its end.
+    parent: Mapping[str, Any] | None = None
+    #: How many executions are above it.
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,12 @@ class Claim:
     #: The step that was last seen to begin, noted only when steps kill their workers.
     current_step: str | None
     #: What somebody asked of the attempt before: ``cancel`` or ``pause``.
-    asked: str | None = None
+    asked: str | None
+    #: How often it had been called when it was claimed.
+    calls: int
+    #: How many executions are above it.
+    depth: int
+    parent: Mapping[str, Any] | None
 
     @property
     def resumed(self) -> bool:
@@ -120,6 +129,8 @@ class Recorded:
     final: bool = False
     #: The class of the error, ``module:name``, when it was raised into the handler.
     raised: str | None = None
+    #: What it was made of: a signal, a child, a task.
+    ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +148,11 @@ _CLAIM = TypeAdapter(Claim)
 _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
-_MAY_LACK: Document = dict.fromkeys(("priority", "canvas", "message", "current_step"))
+_MAY_LACK: Document = {
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
+    "calls": 0,
+    "depth": 0,
+}
 
 
 def claim_of(document: Document) -> Claim:
@@ -199,11 +214,16 @@ def checkpoint_of(document: Document) -> Checkpoint:
         raise corrupt("step", document.get("_id"), error) from error
 
 
+def _weight(run: Checkpoint) -> tuple[bool, int, bool]:
+    """Which of a step's recorded runs tells of it: what completed it, or the last."""
+    return run.status == "completed", run.attempt, run.status != "waiting"
+
+
 def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
     """What a user reads of a step, out of all its recorded runs."""
-    last = max(runs, key=lambda run: (run.status == "completed", run.attempt))
+    last = max(runs, key=_weight)
     try:
-        result = shown(last.result)
+        result = shown(last.result) if last.status == "completed" else None
     except codec.UndecodableValue as error:
         raise corrupt("step", f"{execution_id} {last.key}", error) from error
     return StepRecord.model_validate(

@@ -31,7 +31,8 @@ class Steps:
     """The ``steps`` collection.
 
     A completed step is ``execution key``; its failures, kept for the timeline, are
-    ``execution key`` + tab + number. One range of ``_id`` brings all of an execution.
+    ``execution key`` + tab + number, the beginnings of its waits the same with a ``w``. One
+    range of ``_id`` brings all of an execution.
     """
 
     def __init__(self, database: Database) -> None:
@@ -83,5 +84,7 @@ class Steps:
 
 def _id_of(execution_id: str, checkpoint: Checkpoint) -> str:
     identity = execution_id + _KEY + checkpoint.key
+    if checkpoint.status == "waiting":
+        return f"{identity}{_RUN}w{checkpoint.attempt}"
     failed = checkpoint.status == "failed" and not checkpoint.final
     return f"{identity}{_RUN}{checkpoint.attempt}" if failed else identity

@@ -1,0 +1,63 @@
+"""Signals that were sent to executions: inserted, never changed.
+
+Which of them are used up is written nowhere but in the checkpoints of the waits that took them.
+"""
+
+import itertools
+import secrets
+from collections.abc import Collection as Many
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pymongo.collection import Collection
+
+from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.records import Document
+
+_count = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A signal that an execution got."""
+
+    #: Unique within the execution; it sorts by arrival.
+    ref: str
+    name: str
+    #: Encoded.
+    data: str
+
+
+class Signals:
+    """The ``signals`` collection: ``_id`` is execution, moment of arrival and name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def insert(self, execution_id: str, name: str, data: str) -> None:
+        """Keep a signal for an execution."""
+        now = self._database.now()
+        moment = f"{int(now.timestamp() * 1000):013d}{next(_count) % 10**6:06d}"
+        document = {
+            "_id": f"{execution_id} {moment}{secrets.token_hex(3)} {name}",
+            "name": name,
+            "data": data,
+            "at": now,
+        }
+        with translated(self._database.settings):
+            self._collection.insert_one(document)
+
+    def first(self, execution_id: str, names: Sequence[str], taken: Many[str]) -> Received | None:
+        """The earliest signal of these names that no wait has taken."""
+        within = {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}
+        query: Document = {"_id": within, "name": {"$in": list(names)}}
+        with translated(self._database.settings):
+            for document in self._collection.find(query).sort("_id", 1):
+                ref = document["_id"].partition(" ")[2]
+                if ref not in taken:
+                    return Received(ref, document["name"], document["data"])
+        return None
+
+    @property
+    def _collection(self) -> "Collection[Document]":
+        return self._database.collection("signals")
