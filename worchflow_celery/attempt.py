@@ -3,12 +3,13 @@
 import logging
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from worchflow_celery import handler, signals
+from worchflow_celery import dispatch, handler, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.definition import Definition
 from worchflow_celery.dispatch import loaded
@@ -39,7 +40,7 @@ from worchflow_celery.outcome import (
     over_crash_budget,
 )
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.settlement import settle
+from worchflow_celery.settlement import is_followed, settle
 from worchflow_celery.shutdown import Phase
 from worchflow_celery.store.records import Claim, Recorded, shown
 
@@ -86,6 +87,8 @@ def attempt(
     finally:
         keeper.drop(lease)
     _tell(runtime, lease.claim, outcome)
+    if lease.claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
+        _tell_parent(runtime, lease.claim, _STATUS[type(outcome)])
     return Ended(lease.claim, outcome)
 
 
@@ -212,6 +215,13 @@ def _is_from_outside(error: BaseException, phase: Phase) -> bool:
     if isinstance(error, Exception):
         return phase is Phase.COLD
     return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
+
+
+def _tell_parent(runtime: Runtime, claim: Claim, status: ExecutionStatus) -> None:
+    with suppress(StoreUnavailable):  # the dispatcher looks after it
+        dispatch.tell_parent(runtime, claim.parent, status)
+        if not is_followed(runtime, claim):
+            runtime.store.executions.followed_up(claim.id)
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:

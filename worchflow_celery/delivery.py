@@ -145,6 +145,7 @@ class Delivery:
         finished = self._runtime.store.executions.follow_up(self._request.id)
         if finished is None:
             raise Ignore
+        dispatch.tell_parent(self._runtime, finished.parent, finished.status)
         self._hand_back(finished.canvas)
         if finished.status == "completed":
             return codec.plain_of(finished.result or "null")

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -25,7 +24,7 @@ from worchflow_celery.errors import (
 from worchflow_celery.leases import Lease
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, seconds_until
-from worchflow_celery.replay import Keys, Known, Replay
+from worchflow_celery.replay import Keys, Known, Replay, Run
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Checkpoint, Claim, Recorded
 
@@ -38,17 +37,6 @@ _AGAIN = 0.2
 #: From this many crashes in a row on, each step is noted before it runs, so that the one that
 #: kills its workers has a name when the execution is given up.
 _SUSPICIOUS_CRASHES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a step that has begun."""
-
-    key: str
-    name: str
-    seq: int
-    attempt: int
-    started_at: datetime
 
 
 class Journal:

@@ -2,16 +2,33 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from worchflow_celery import codec
 from worchflow_celery.annotations import annotation_of
-from worchflow_celery.errors import NonRetriableError, PayloadTooLarge, UnserializableResult
+from worchflow_celery.errors import (
+    ChildFailed,
+    NonRetriableError,
+    PayloadTooLarge,
+    UnserializableResult,
+)
 from worchflow_celery.outcome import revived
 from worchflow_celery.store.records import Claim, Recorded
 
 #: Errors that are final for a step: its effect has happened, its value cannot be kept.
 _FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a step that has begun."""
+
+    key: str
+    name: str
+    seq: int
+    attempt: int
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +111,10 @@ class Replay:
         """
         last = max(self.failures(key), key=lambda run: run.attempt, default=None)
         if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
-            raise revived(last.error or {}, last.raised)
+            error = revived(last.error or {}, last.raised)
+            if isinstance(error, ChildFailed):
+                error.execution_id = last.ref
+            raise error
 
     def value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
         """The result of a step; raises its final error."""

@@ -45,8 +45,8 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
                 outcome, again = Cancelled(CALLED_OFF), False
                 settlement = _settlement(runtime, claim, outcome, eager=eager)
-            elif settlement.uncalled:  # called meanwhile: it has to look again
-                settlement = replace(settlement, delay=0.0, held=False, awaits=(), uncalled=False)
+            elif settlement.awaits:  # called meanwhile: it has to look again
+                settlement = replace(settlement, delay=0.0, held=False, awaits=())
             else:
                 return Lost()
         except PayloadTooLarge as error:
@@ -70,7 +70,7 @@ def is_followed(runtime: Runtime, claim: Claim) -> bool:
 def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:
     last: dict[str, Any] = {
         "retention": runtime.settings.retention,
-        "follow_up": _FOLLOW_UP if is_followed(runtime, claim) else None,
+        "follow_up": _FOLLOW_UP if is_followed(runtime, claim) or claim.is_awaited else None,
     }
     match outcome:
         case Completed(result):
@@ -90,14 +90,7 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
         case Waiting(delay, awaits):
-            return Settlement(
-                "waiting",
-                "waiting",
-                delay=delay,
-                held=True,
-                awaits=awaits,
-                uncalled=bool(awaits),
-            )
+            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
         case Paused():
             # Due at once: it may have been resumed meanwhile.
             return Settlement("queued", "paused", delay=0.0)

@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from worchflow_celery import options, waits
+from worchflow_celery import children, options, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Running, running_step
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import StepMisuse
-from worchflow_celery.journal import Journal, Run
+from worchflow_celery.journal import Journal
 from worchflow_celery.options import StepOptions
 from worchflow_celery.parallel import (
     MOST_AT_ONCE,
@@ -26,6 +26,7 @@ from worchflow_celery.parallel import (
     in_threads,
     listed,
 )
+from worchflow_celery.replay import Run
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -105,6 +106,41 @@ class Step(Parallel):
         names = options.check_signals(signals, name)
         seconds = options.check_timeout(timeout, name)
         return self._wait(name, waits.receive, names, seconds, None)
+
+    def invoke(
+        self,
+        name: str,
+        flow: Any,
+        data: Any = None,
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Start an execution of ``flow`` (a flow or its id) exactly once; return its result.
+
+        No worker is held meanwhile. Raises ``ChildFailed`` when it fails or is cancelled, and,
+        having cancelled it, ``StepTimeout`` after ``timeout`` (seconds or a timedelta).
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, children.invoke, flow, data, seconds)
+
+    def invoke_all(
+        self,
+        name: str,
+        flow: Any,
+        items: Iterable[Any],
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> list[Any]:
+        """Start an execution for each item; return their results in the same order.
+
+        As ``invoke``: the first child that fails fails the step, the others go on.
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, children.invoke_all, flow, list(items), seconds)
+
+    def send(self, name: str, flow: Any, data: Any = None) -> str:
+        """Start an execution of ``flow`` exactly once, and go on; return its id."""
+        return self._wait(name, children.send, flow, data)
 
     def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         with self._deadline.suspended() if self._deadline else _NOTHING:

@@ -30,6 +30,8 @@ class Wait:
         self.name = name
         self.kind = kind
         self.key = journal.begin(name)
+        #: Whether this is where it began.
+        self.is_new = False
 
     def recorded(self) -> Recorded | None:
         """How it ended, when it has; raises what it raised then."""
@@ -40,9 +42,16 @@ class Wait:
         self.journal.boundary()
         self._run = self.journal.start(self.key, self.name)
 
+    @property
+    def is_of_earlier_attempt(self) -> bool:
+        """Whether it began in an earlier attempt than this one."""
+        begun = self.journal.begun(self._run)
+        return begun is not None and begun.epoch < self.journal.claim.attempt_epoch
+
     def until(self, seconds: float | None) -> datetime | None:
         """When it is over at the latest: so many seconds after it began, in whatever attempt."""
         begun = self.journal.begun(self._run)
+        self.is_new = begun is None
         if begun is None:
             end = None if seconds is None else self.journal.now() + timedelta(seconds=seconds)
             text = codec.encode(end)

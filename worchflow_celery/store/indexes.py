@@ -33,6 +33,12 @@ EXECUTION_INDEXES = [
     IndexModel(
         [("status", ASCENDING), *_NEWEST], name="finished", partialFilterExpression=_FINISHED
     ),
+    # Unfinished ones, so that the last of a thousand is found to be the last at no cost.
+    IndexModel(
+        [("parent.id", ASCENDING), ("parent.key", ASCENDING)],
+        name="children",
+        partialFilterExpression={"parent.id": {"$exists": True}, "due_at": {"$exists": True}},
+    ),
     IndexModel(
         [("follow_up_at", ASCENDING)],
         name="follow_up",
