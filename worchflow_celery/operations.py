@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import dispatch, options, pausing, scheduling
+from worchflow_celery import bulk, dispatch, options, pausing, scheduling
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
 from worchflow_celery.models import Execution, Page, Schedule, StepRecord, Window
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.executions import filters_of
 
 
 class Operations:
@@ -88,11 +87,36 @@ class Operations:
         page before.
         """
         _check_limit(limit)
-        for name, moment in (("after", after), ("before", before)):
-            if moment is not None:
-                options.check_moment(moment, name)
-        filters = filters_of(status=status, flow=flow, search=search, after=after, before=before)
+        filters = bulk.checked(status=status, flow=flow, search=search, after=after, before=before)
         return self.runtime.store.executions.find(filters, limit=limit, cursor=cursor)
+
+    def retry_all(
+        self,
+        *,
+        status: str | list[str] | tuple[str, ...] | None = None,
+        flow: str | None = None,
+        search: Mapping[str, Any] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Put all failed or cancelled executions back in line that these filters of ``find`` find.
+
+        Returns how many, and with ``dry_run`` how many it would be. Raises ``InvalidOption``
+        without any filter, and for a ``status`` that cannot be retried.
+        """
+        filters = bulk.selected(
+            "retry_all",
+            bulk.RETRIABLE,
+            status=status,
+            flow=flow,
+            search=search,
+            after=after,
+            before=before,
+        )
+        if options.check_flag(dry_run, "dry_run"):
+            return self.runtime.store.bulk.count(filters)
+        return bulk.retry_all(self.runtime, filters)
 
     def schedules(self) -> list[Schedule]:
         """The schedules of this app's flows, by id."""

@@ -201,7 +201,7 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
         retry_delay=seconds(given.get("retry_delay", 1.0), "retry_delay"),
         retry_backoff=_backoff(given.get("retry_backoff", False), backoff_max),
         retry_backoff_max=backoff_max,
-        retry_jitter=_flag(given.get("retry_jitter", True), "retry_jitter"),
+        retry_jitter=check_flag(given.get("retry_jitter", True), "retry_jitter"),
         timeout=None if timeout is None else positive_seconds(timeout, "timeout"),
         search=_search(given.get("search", ())),
         cron=given.get("cron"),  # type: ignore[arg-type]
@@ -213,7 +213,8 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
     )
 
 
-def _flag(value: object, what: str) -> bool:
+def check_flag(value: object, what: str) -> bool:
+    """``True`` or ``False``."""
     if not isinstance(value, bool):
         raise InvalidOption(f"{what} is {shown(value)}: it must be True or False")
     return value

@@ -2,6 +2,7 @@
 
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.bulk import Bulk
 from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
@@ -24,6 +25,7 @@ class Store:
         self.steps = Steps(database)
         self.sweep = Sweep(database)
         self.calls = Calls(database)
+        self.bulk = Bulk(database)
         self.pauses = Pauses(database)
         self.endings = Endings(database)
         self.children = Children(database)
