@@ -14,7 +14,7 @@ clock models signals errors
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
-dispatch pausing bulk canvas replay journal waits children context parallel step
+dispatch pausing bulk restarting canvas replay journal waits children context parallel step
 async_step handler settlement attempt delivery timetable scheduling
 handle flow operations recovery beat decorator app
 __init__

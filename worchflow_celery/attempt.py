@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from worchflow_celery import dispatch, handler, signals
+from worchflow_celery import dispatch, handler, restarting, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.definition import Definition
 from worchflow_celery.dispatch import loaded
@@ -159,7 +159,8 @@ def _checkpoints(runtime: Runtime, claim: Claim) -> list[Recorded]:
     """What earlier attempts recorded: one read, and none for an execution that is new."""
     while claim.resumed:
         try:
-            return runtime.store.steps.read(claim.id)
+            store = runtime.store
+            return restarting.completed(store, claim, store.steps.read(claim.id))
         except StoreUnavailable:
             if runtime.shutdown.begun:
                 raise LeaseLost("the worker shuts down while MongoDB is away") from None

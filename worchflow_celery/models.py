@@ -74,8 +74,10 @@ class Attempt(_Frozen):
 class Trigger(_Frozen):
     """What started an execution."""
 
-    #: ``send``, ``delay``, ``canvas``, ``retry``, ``cron``, ``missed`` or ``child``.
+    #: ``send``, ``delay``, ``canvas``, ``retry``, ``cron``, ``missed``, ``child`` or
+    #: ``restart``.
     kind: str
+    #: Of a restart: the execution that was restarted.
     ref: str | None = None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import bulk, dispatch, options, pausing, scheduling
+from worchflow_celery import bulk, dispatch, options, pausing, restarting, scheduling
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
@@ -54,6 +54,15 @@ class Operations:
         """
         dispatch.retry(self.runtime, _id_of(id))
         return self.handle(id)
+
+    def restart(self, id: str, from_step: str | None = None) -> ExecutionHandle[Any]:
+        """Start a new execution of the same flow and data; the old one stays as it is.
+
+        With ``from_step``, a step's key, it takes over the results of the steps before that one
+        and runs the others. Raises ``InvalidOption`` for a key that the execution does not have,
+        and ``ExecutionNotFound``.
+        """
+        return self.handle(restarting.restart(self.runtime, _id_of(id), from_step))
 
     def pause(self, id: str) -> Execution:
         """Hold an execution until it is resumed: nothing of it runs, nothing of it is lost.

@@ -263,6 +263,7 @@ _CLAIM_FIELDS = dict.fromkeys(
         "calls",
         "depth",
         "parent",
+        "copied",
     ],
     1,
 )

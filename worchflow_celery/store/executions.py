@@ -1,6 +1,7 @@
 """Executions as their senders and readers see them: insert, get, find, retry."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -158,17 +159,17 @@ class Executions:
             "due_at": new.not_before or now + timedelta(seconds=PUBLISHED_FOR),
             "publishes": 0 if new.not_before else 1,
         }
-        document |= _present(
+        return document | _present(
             search=dict(new.search),
             priority=new.priority,
             not_before=new.not_before,
             canvas=new.canvas,
             message=new.message,
             scheduled_for=new.scheduled_for,
+            copied=asdict(new.copied) if new.copied else None,
             parent=dict(new.parent) if new.parent else None,
             depth=new.depth or None,
         )
-        return document
 
     def _find_one(
         self, execution_id: str, projection: Mapping[str, Any] | None = None

@@ -15,6 +15,16 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """Checkpoints that a restarted execution takes over: those before a step of another one."""
+
+    of: str
+    #: The place of that step in its attempt.
+    before: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewExecution:
     """An execution that is to be stored."""
 
@@ -39,6 +49,8 @@ class NewExecution:
     parent: Mapping[str, Any] | None = None
     #: How many executions are above it.
     depth: int = 0
+    #: What it takes over.
+    copied: Copied | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,7 @@ class Claim:
     #: How many executions are above it.
     depth: int
     parent: Mapping[str, Any] | None
+    copied: Copied | None
 
     @property
     def is_awaited(self) -> bool:
@@ -90,7 +103,7 @@ class Claim:
     @property
     def resumed(self) -> bool:
         """Whether there may be checkpoints already."""
-        return self.epoch > 1
+        return self.epoch > 1 or self.copied is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +168,7 @@ _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "copied")),
     "calls": 0,
     "depth": 0,
 }
