@@ -13,8 +13,9 @@ ORDER = """
 clock models signals errors
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
-leases windows runtime
-dispatch pausing bulk restarting canvas replay journal waits children context parallel step
+leases reporter windows runtime
+dispatch pausing bulk restarting canvas replay journal
+waits children answers tasks context parallel step
 async_step handler settlement attempt delivery timetable scheduling
 handle flow operations recovery beat decorator app
 __init__
@@ -25,7 +26,7 @@ DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
     "redis": {"leader", "servers"},
-    "kombu": {"publisher", "dispatch", "recovery", "beat"},
+    "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
     "click": set(),

@@ -51,7 +51,7 @@ FIELDS: dict[type, str] = {
     Event: "id name data timestamp attempt",
     Execution: """id flow data status attempt crashes result error attempts created_at updated_at
         started_at finished_at due_at worker trigger parent_id scheduled_for
-        paused""",
+        paused progress""",
     StepRecord: """execution_id key name kind status result error attempt started_at
         finished_at""",
 }
@@ -89,8 +89,8 @@ SIGNATURES: list[tuple[Any, dict[str, Any]]] = [
 METHODS = {
     Worchflow: "flow send get handle steps retry pause resume flows find ping close",
     ExecutionHandle: "get status result retry pause resume",
-    Step: "run map gather attempt execution_id idempotency_key",
-    AsyncStep: "run map gather attempt execution_id idempotency_key",
+    Step: "run map gather progress attempt execution_id idempotency_key",
+    AsyncStep: "run map gather progress attempt execution_id idempotency_key",
     Flow: "send delay apply_async s si signature retry",
 }
 

@@ -3,11 +3,11 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
-from worchflow_celery import children, options, waits
+from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Running, running_step
@@ -25,6 +25,16 @@ from worchflow_celery.parallel import (
 
 A = TypeVar("A")
 T = TypeVar("T")
+
+
+class _Done:
+    """What may be awaited, and need not be."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+_DONE = _Done()
 
 
 class AsyncStep(Parallel):
@@ -128,6 +138,19 @@ class AsyncStep(Parallel):
         """Start a child and go on; return its id."""
         return await self._wait(name, children.send, flow, data)
 
+    async def apply(
+        self,
+        name: str,
+        signature: Any,
+        *,
+        retries: int = 0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """The result of ordinary Celery tasks; see ``Step.apply``."""
+        seconds = options.check_timeout(timeout, name)
+        runs = options.check_retries(retries)
+        return await self._wait(name, tasks.apply, signature, runs, seconds)
+
     async def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         self._check_place(name)
         return await asyncio.to_thread(wait, self._journal, name, *given)
@@ -158,6 +181,11 @@ class AsyncStep(Parallel):
         """Run all functions at once, each as a step of its own; see ``Step.map``."""
         values = await self._at_once(self._parts_of_gather(named_fns), MOST_AT_ONCE)
         return dict(zip(named_fns, values, strict=True))
+
+    def progress(self, fraction: float, message: str | None = None) -> Awaitable[None]:
+        """Tell how far the execution is; see ``Step.progress``. It need not be awaited."""
+        self._report(fraction, message)
+        return _DONE
 
     async def _at_once(self, parts: list[Part], at_once: int) -> list[Any]:
         race, room = self._race(parts), asyncio.Semaphore(at_once)

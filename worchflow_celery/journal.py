@@ -1,7 +1,6 @@
 """The record of one attempt's steps: what earlier attempts wrote, and what this one adds."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -22,6 +21,7 @@ from worchflow_celery.errors import (
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
+from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, seconds_until
 from worchflow_celery.replay import Keys, Known, Replay, Run
@@ -50,7 +50,6 @@ class Journal:
         self._lease = lease
         self._claim = lease.claim
         self._eager = eager
-        self._thread = threading.get_ident()
         self._keys = Keys()
         self._replay = Replay(lease.claim, checkpoints)
         self._interruption: Interruption | None = None
@@ -96,6 +95,13 @@ class Journal:
         """The handler has ended: no step can begin any more."""
         self._closed = True
 
+    def report(self, fraction: float, message: str | None) -> None:
+        """Tell how far the execution is; another thread writes it."""
+        if self._closed:
+            raise StepMisuse("step.progress() is called after its flow has ended")
+        progress = Progress(fraction=fraction, message=message, at=self.now())
+        self._process.reporter.note(self._claim, progress)
+
     def begin(self, name: str) -> str:
         """The key of the next step of this name."""
         check_step_name(name)
@@ -108,14 +114,6 @@ class Journal:
     def keys_within(self, key: str, count: int) -> list[str]:
         """The keys of so many steps that run at once under a key of their own."""
         return [self._keys.next(f"{key}[{number}]") for number in range(count)]
-
-    def check_thread(self, name: str) -> None:
-        """Steps of a sync flow run in its thread, one after the other."""
-        if threading.get_ident() != self._thread:
-            raise StepMisuse(
-                f"step {name!r} begins in another thread than its flow: the order of steps, and "
-                "so their keys, would be chance"
-            )
 
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
@@ -168,11 +166,8 @@ class Journal:
         ``told``: whether the handler is told of a final one.
         """
         # Counted from the attempt's beginning, crashes included: each attempt has its retries.
-        earlier = [
-            one for one in self._replay.failures(run.key) if one.epoch >= self._claim.attempt_epoch
-        ]
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
-        final = final or len(earlier) >= options.retries
+        final = final or self.failures(run.key) >= options.retries
         raised = name_of(error) if final and told else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
         self._replay.failed(self._insert(failure))
@@ -223,10 +218,15 @@ class Journal:
             self._tell(signals.step_completed, run)
         return stored
 
-    def record_failure(self, run: Run, error: Exception, **fields: Any) -> None:
+    def record_failure(self, run: Run, failure: Exception, **fields: Any) -> None:
         """Record that a wait has failed."""
-        self._replay.failed(self.record(run, "failed", error=describe(error), **fields))
-        self._tell(signals.step_failed, run, error=error)
+        self._replay.failed(self.record(run, "failed", **fields))
+        self._tell(signals.step_failed, run, error=failure)
+
+    def failures(self, key: str) -> int:
+        """How many runs of a step have failed in this attempt, its crashes included."""
+        begun = self._claim.attempt_epoch
+        return sum(one.epoch >= begun for one in self._replay.failures(key))
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
         """Record that a step's effect has happened and that its value cannot be kept."""

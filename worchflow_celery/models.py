@@ -81,6 +81,16 @@ class Trigger(_Frozen):
     ref: str | None = None
 
 
+class Progress(_Frozen):
+    """How far an execution says that it is."""
+
+    #: From 0 to 1.
+    fraction: float
+    message: str | None = None
+    #: When it said so.
+    at: datetime
+
+
 class Execution(_Frozen):
     """One run of a flow, as MongoDB knew it when it was read."""
 
@@ -107,6 +117,8 @@ class Execution(_Frozen):
     scheduled_for: datetime | None = None
     #: Held until it is resumed.
     paused: bool = False
+    #: What ``step.progress`` told last.
+    progress: Progress | None = None
 
 
 class StepRecord(_Frozen):

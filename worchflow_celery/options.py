@@ -89,6 +89,14 @@ def check_retries(value: object, what: str = "retries") -> int:
     return value
 
 
+def check_fraction(value: object) -> float:
+    """How much of something is done."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InvalidOption(f"fraction is {shown(value)}: it must be a number from 0 to 1")
+    return float(value)  # type: ignore[arg-type]
+
+
 def seconds(value: object, what: str, *, least: float = 0.0) -> float:
     """A duration as a number of seconds, from ``least`` to ten years."""
     if isinstance(value, timedelta):

@@ -11,8 +11,10 @@ from worchflow_celery.errors import (
     ChildFailed,
     NonRetriableError,
     PayloadTooLarge,
+    TaskFailed,
     UnserializableResult,
 )
+from worchflow_celery.models import ErrorInfo
 from worchflow_celery.outcome import revived
 from worchflow_celery.store.records import Claim, Recorded
 
@@ -111,10 +113,7 @@ class Replay:
         """
         last = max(self.failures(key), key=lambda run: run.attempt, default=None)
         if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
-            error = revived(last.error or {}, last.raised)
-            if isinstance(error, ChildFailed):
-                error.execution_id = last.ref
-            raise error
+            raise _with_details(revived(last.error or {}, last.raised), last)
 
     def value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
         """The result of a step; raises its final error."""
@@ -129,3 +128,12 @@ class Replay:
                 f"the checkpoint of step {checkpoint.key!r} of execution {self._claim.id!r} "
                 f"cannot be read: {error}"
             ) from error
+
+
+def _with_details(error: Exception, run: Recorded) -> Exception:
+    """A failure of something outside, with what was recorded of it."""
+    if isinstance(error, ChildFailed):
+        error.execution_id = run.ref
+    if isinstance(error, TaskFailed) and run.error:
+        return TaskFailed.of(ErrorInfo(**run.error))
+    return error

@@ -34,13 +34,16 @@ _AGAIN = 0.2
 
 def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:
     """Write the outcome, again until MongoDB is back; what was written may be another one."""
+    progress = runtime.process.reporter.end(claim)
     if isinstance(outcome, Lost):
         return outcome
     settlement = _settlement(runtime, claim, outcome, eager=eager)
     again = False
     while True:
         try:
-            if runtime.store.attempts.settle(claim, settlement, again=again):
+            if runtime.store.attempts.settle(
+                claim, replace(settlement, progress=progress), again=again
+            ):
                 return outcome
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
                 outcome, again = Cancelled(CALLED_OFF), False

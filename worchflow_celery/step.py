@@ -2,13 +2,14 @@
 
 import functools
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from worchflow_celery import children, options, waits
+from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Running, running_step
@@ -45,6 +46,7 @@ class Step(Parallel):
         super().__init__(journal, watch)
         #: Of the attempt; it must not strike while a checkpoint is being written.
         self._deadline = deadline
+        self._thread = threading.get_ident()
 
     def run(
         self,
@@ -142,6 +144,25 @@ class Step(Parallel):
         """Start an execution of ``flow`` exactly once, and go on; return its id."""
         return self._wait(name, children.send, flow, data)
 
+    def apply(
+        self,
+        name: str,
+        signature: Any,
+        *,
+        retries: int = 0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Run an ordinary Celery task, group, chain or chord as a step; return its result.
+
+        ``signature`` is Celery's, as in ``task.s(1)``; it runs where Celery routes it, and no
+        worker is held here meanwhile. Its answer comes through its own callbacks, so no result
+        backend is needed, but by chords. Raises ``TaskFailed``, and ``StepTimeout`` when no
+        answer comes within ``timeout`` (seconds or a timedelta) - without one, a task that Celery
+        loses is waited for until the execution is cancelled. ``retries`` more runs follow.
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, tasks.apply, signature, options.check_retries(retries), seconds)
+
     def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         with self._deadline.suspended() if self._deadline else _NOTHING:
             self._check_place(name)
@@ -164,6 +185,15 @@ class Step(Parallel):
         with self._deadline.suspended() if self._deadline else _NOTHING:
             values = self._at_once(self._parts_of_gather(named_fns), MOST_AT_ONCE)
             return dict(zip(named_fns, values, strict=True))
+
+    def progress(self, fraction: float, message: str | None = None) -> None:
+        """Tell how far the execution is, from 0 to 1; seen in ``Execution.progress`` soon.
+
+        Callable at any rate, inside and outside of steps: it waits for nothing, and at most once
+        a second the newest is written. Raises ``InvalidOption``.
+        """
+        with self._deadline.suspended() if self._deadline else _NOTHING:
+            self._report(fraction, message)
 
     def _at_once(self, parts: list[Part], at_once: int) -> list[Any]:
         race = self._race(parts)
@@ -238,7 +268,11 @@ class Step(Parallel):
 
     def _check_place(self, name: str) -> None:
         super()._check_place(name)
-        self._journal.check_thread(name)
+        if threading.get_ident() != self._thread:
+            raise StepMisuse(
+                f"step {name!r} begins in another thread than its flow: the order of steps, and "
+                "so their keys, would be chance"
+            )
 
     @staticmethod
     def _check(name: str, fn: object) -> None:

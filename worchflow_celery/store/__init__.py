@@ -9,6 +9,7 @@ from worchflow_celery.store.database import Database
 from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
 from worchflow_celery.store.pauses import Pauses
+from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
@@ -27,6 +28,7 @@ class Store:
         self.sweep = Sweep(database)
         self.calls = Calls(database)
         self.bulk = Bulk(database)
+        self.reports = Reports(database)
         self.restarts = Restarts(database)
         self.pauses = Pauses(database)
         self.endings = Endings(database)

@@ -10,6 +10,7 @@ from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
+from worchflow_celery.models import Progress
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.pauses import NOT_PAUSED
@@ -43,6 +44,8 @@ class Settlement:
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
     follow_up: float | None = None
     retention: float | None = field(default=None)
+    #: How far the execution has come, if it told.
+    progress: Progress | None = None
 
 
 class Attempts:
@@ -151,8 +154,11 @@ class Attempts:
             return self._collection.find_one(mine, {"_id": 1}) is not None
 
     def _write_end(self, query: Document, settlement: Settlement) -> bool:
+        change = self._settled(settlement)
+        if settlement.progress is not None:
+            change["progress"] = _literal(settlement.progress.model_dump())
         try:
-            return writes.update(self._collection, query, [{"$set": self._settled(settlement)}])
+            return writes.update(self._collection, query, [{"$set": change}])
         except (DocumentTooLarge, OperationFailure) as error:
             if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
                 raise
