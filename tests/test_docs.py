@@ -153,6 +153,7 @@ def test_every_stored_field_and_index_is_in_the_documents_page(bench: Bench) -> 
     @worchflow.flow("documented", search=("customer",), retries=1)
     def documented(event: Event[dict[str, str]], step: Step) -> None:
         step.run("step", lambda: None)
+        step.send("child", "elsewhere")
         if event.attempt == 1:
             raise ConnectionError
 
