@@ -154,6 +154,7 @@ def test_every_stored_field_and_index_is_in_the_documents_page(bench: Bench) -> 
     def documented(event: Event[dict[str, str]], step: Step) -> None:
         step.run("step", lambda: None)
         step.run("second", step.progress, 0.5)
+        step.send("child", "elsewhere")
         if event.attempt == 1:
             raise ConnectionError
 
