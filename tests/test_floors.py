@@ -11,10 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
 clock models signals errors allowance
-options annotations inbox codec outcome settings shutdown deadlines cronline cron definition
+options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
-leases windows runtime
-dispatch canvas replay journal waits children context step
+leases reporter windows runtime
+dispatch pausing bulk restarting canvas replay journal
+waits children answers tasks context parallel step
 async_step handler settlement limits attempt delivery timetable scheduling
 handle flow operations recovery beat decorator app
 __init__
@@ -25,7 +26,7 @@ DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
     "redis": {"leader", "servers"},
-    "kombu": {"publisher", "dispatch", "recovery", "beat"},
+    "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
     "click": set(),

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from celery import Celery
 
-from worchflow_celery import dispatch, options
+from worchflow_celery import answers, dispatch, options
 from worchflow_celery.decorator import (
     Decorator,
     check_celery_options,
+    check_event,
     check_limits,
     check_schedule,
     make_flow,
@@ -41,6 +42,7 @@ class Worchflow(Operations):
         super().__init__(Runtime(app, settings, self))
         bound: Any = app
         bound.worchflow = self
+        answers.register(app)
         # By name: a process that only sends does not load what only workers need.
         app.steps["worker"].add("worchflow_celery.recovery:Dispatcher")
         app.steps["consumer"].add("worchflow_celery.recovery:Deferral")
@@ -132,6 +134,7 @@ class Worchflow(Operations):
             check_schedule(flow_id, checked)
             limited = check_limits(flow_id, checked)
             definition = Definition(flow_id, function, limited, names)
+            check_event(definition)
             return self._register(definition, celery_task_options)
 
         return decorate

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from worchflow_celery import dispatch, handler, signals
+from worchflow_celery import dispatch, handler, restarting, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.definition import Definition
 from worchflow_celery.errors import (
     HandOver,
     LeaseLost,
+    Stopped,
     StoreUnavailable,
     Suspended,
     WorkerLost,
@@ -23,12 +24,14 @@ from worchflow_celery.leases import Lease
 from worchflow_celery.limits import Place
 from worchflow_celery.models import ErrorInfo, ExecutionStatus
 from worchflow_celery.outcome import (
+    CALLED_OFF,
     Cancelled,
     Completed,
     Failed,
     HandedOver,
     Lost,
     Outcome,
+    Paused,
     Retried,
     Waiting,
     describe,
@@ -144,6 +147,8 @@ def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
 def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool) -> Outcome:
     """Run the handler; whatever comes out of it is the outcome."""
     claim = lease.claim
+    if claim.asked == "cancel":  # while it was on a worker that then died
+        return Cancelled(CALLED_OFF)
     try:
         checkpoints = _checkpoints(runtime, claim)
         _check_budget(claim, checkpoints, definition.options.retries)
@@ -165,7 +170,8 @@ def _checkpoints(runtime: Runtime, claim: Claim) -> list[Recorded]:
     """What earlier attempts recorded: one read, and none for an execution that is new."""
     while claim.resumed:
         try:
-            return runtime.store.steps.read(claim.id)
+            store = runtime.store
+            return restarting.completed(store, claim, store.steps.read(claim.id))
         except StoreUnavailable:
             if runtime.shutdown.begun:
                 raise LeaseLost("the worker shuts down while MongoDB is away") from None
@@ -189,6 +195,10 @@ def _interrupted(interruption: BaseException | None) -> Outcome | None:
             return Lost()
         case Suspended(delay=delay, awaits=awaits):
             return Waiting(delay, awaits)
+        case Stopped(what="cancel"):
+            return Cancelled(CALLED_OFF)
+        case Stopped(what="pause"):
+            return Paused()
         case HandOver():
             return HandedOver()
     return None
@@ -258,5 +268,6 @@ _STATUS: dict[type[Outcome], ExecutionStatus] = {
     Failed: ExecutionStatus.FAILED,
     Waiting: ExecutionStatus.WAITING,
     HandedOver: ExecutionStatus.QUEUED,
+    Paused: ExecutionStatus.QUEUED,
     Cancelled: ExecutionStatus.CANCELLED,
 }

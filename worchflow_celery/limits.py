@@ -91,6 +91,8 @@ class Place:
         """
         if self._limit is None or isinstance(outcome, Lost | HandedOver):
             return
+        if self._line is not None and not isinstance(outcome, Waiting):
+            return  # it was called off
         for _ in range(_TRIES):
             try:
                 return self._call_next(self._limit)

@@ -101,6 +101,14 @@ def check_retries(value: object, what: str = "retries") -> int:
     return value
 
 
+def check_fraction(value: object) -> float:
+    """How much of something is done."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InvalidOption(f"fraction is {shown(value)}: it must be a number from 0 to 1")
+    return float(value)  # type: ignore[arg-type]
+
+
 def seconds(value: object, what: str, *, least: float = 0.0) -> float:
     """A duration as a number of seconds, from ``least`` to ten years."""
     if isinstance(value, timedelta):
@@ -213,7 +221,7 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
         retry_delay=seconds(given.get("retry_delay", 1.0), "retry_delay"),
         retry_backoff=_backoff(given.get("retry_backoff", False), backoff_max),
         retry_backoff_max=backoff_max,
-        retry_jitter=_flag(given.get("retry_jitter", True), "retry_jitter"),
+        retry_jitter=check_flag(given.get("retry_jitter", True), "retry_jitter"),
         timeout=None if timeout is None else positive_seconds(timeout, "timeout"),
         search=_search(given.get("search", ())),
         cron=given.get("cron"),  # type: ignore[arg-type]
@@ -228,7 +236,8 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
     )
 
 
-def _flag(value: object, what: str) -> bool:
+def check_flag(value: object, what: str) -> bool:
+    """``True`` or ``False``."""
     if not isinstance(value, bool):
         raise InvalidOption(f"{what} is {shown(value)}: it must be True or False")
     return value

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from worchflow_celery import codec
@@ -10,13 +11,26 @@ from worchflow_celery.errors import (
     ChildFailed,
     NonRetriableError,
     PayloadTooLarge,
+    TaskFailed,
     UnserializableResult,
 )
+from worchflow_celery.models import ErrorInfo
 from worchflow_celery.outcome import revived
 from worchflow_celery.store.records import Claim, Recorded
 
 #: Errors that are final for a step: its effect has happened, its value cannot be kept.
 _FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge)}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a step that has begun."""
+
+    key: str
+    name: str
+    seq: int
+    attempt: int
+    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +44,13 @@ class Keys:
     """The keys of an attempt's steps: a name, numbered from its second use on."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        #: Each with its place among them.
+        self._taken: dict[str, int] = {}
         self._uses: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._taken)
+    def place(self, key: str) -> int:
+        """Which step of its attempt it is: 1 for the first."""
+        return self._taken[key]
 
     def next(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -44,7 +60,7 @@ class Keys:
             number += 1
             key = f"{name}#{number}"
         self._uses[name] = number
-        self._taken.add(key)
+        self._taken[key] = len(self._taken) + 1
         return key
 
 
@@ -87,20 +103,17 @@ class Replay:
         """The checkpoint of a step; raises what its last run has raised into the handler."""
         checkpoint = self._done.pop(key, None)  # read once; it may be large
         if checkpoint is None:
-            self._recall_failure(key)
+            self.recall_failure(key)
         return checkpoint
 
-    def _recall_failure(self, key: str) -> None:
+    def recall_failure(self, key: str) -> None:
         """Raise what the handler was told before this attempt lost its worker: it went on from it.
 
         Were the step run again, it might succeed, and the handler would take another way.
         """
         last = max(self.failures(key), key=lambda run: run.attempt, default=None)
         if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
-            error = revived(last.error or {}, last.raised)
-            if isinstance(error, ChildFailed):
-                error.execution_id = last.ref
-            raise error
+            raise _with_details(revived(last.error or {}, last.raised), last)
 
     def value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
         """The result of a step; raises its final error."""
@@ -115,3 +128,12 @@ class Replay:
                 f"the checkpoint of step {checkpoint.key!r} of execution {self._claim.id!r} "
                 f"cannot be read: {error}"
             ) from error
+
+
+def _with_details(error: Exception, run: Recorded) -> Exception:
+    """A failure of something outside, with what was recorded of it."""
+    if isinstance(error, ChildFailed):
+        error.execution_id = run.ref
+    if isinstance(error, TaskFailed) and run.error:
+        return TaskFailed.of(ErrorInfo(**run.error))
+    return error

@@ -247,5 +247,5 @@ def test_a_document_of_slots_that_is_none_of_ours_is_named(
 
     deliver(celery_app)
 
-    with pytest.raises(ExecutionFailed, match="CorruptDocument.*'held'.*remove"):
+    with pytest.raises(ExecutionFailed, match=r"CorruptDocument.*'held'.*remove"):
         handle.result(1)

@@ -12,6 +12,19 @@ from worchflow_celery.store.writes import Pipeline
 _AHEAD = 5_000
 #: How long a document that holds nothing is kept, beyond the window.
 _KEPT = 60_000
+#: What becomes of an execution that found no slot: what it was before the claim, but for its epoch.
+UNBEGUN: Document = {
+    "attempt": {
+        "$cond": [
+            {"$and": [{"$eq": ["$attempt", 1]}, {"$eq": ["$attempt_epoch", "$epoch"]}]},
+            0,
+            "$attempt",
+        ]
+    },
+    "started_at": {
+        "$cond": [{"$eq": ["$started_at", "$attempt_started_at"]}, "$$REMOVE", "$started_at"]
+    },
+}
 
 
 def milliseconds(duration: timedelta) -> int:
