@@ -188,6 +188,7 @@ RETRIED: Document = {
     "attempt": 0,
     "epoch": {"$add": ["$epoch", 1]},
     "crashed": [],
+    "admitted": "$$REMOVE",
     "current_step": "$$REMOVE",
     "trigger": {"kind": "retry", "ref": "$$REMOVE"},
     "error": "$$REMOVE",

@@ -93,6 +93,10 @@ class Claim:
     #: How many executions are above it.
     depth: int
     parent: Mapping[str, Any] | None
+    #: Its start is counted, in a flow with a throttle.
+    admitted: bool
+    #: It has never been on a worker before, but to be told to wait.
+    unbegun: bool
     copied: Copied | None
 
     @property
@@ -171,6 +175,7 @@ _MAY_LACK: Document = {
     **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "copied")),
     "calls": 0,
     "depth": 0,
+    "admitted": False,
 }
 
 
