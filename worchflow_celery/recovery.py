@@ -187,6 +187,7 @@ class Sweeper:
         for due in aftercare.follow_ups(scope, secrets.token_hex(8)):
             dispatch.republish(self._runtime, due)
         aftercare.purge()
+        self._runtime.store.pauses.rest(scope.queues)
         limits.tidy(self._runtime, scope.flows)
 
     def _release_orphans(self, scope: Scope) -> None:
