@@ -1,7 +1,8 @@
 """What an operator does: one execution or schedule, several, or all that match."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
@@ -133,11 +134,10 @@ def _each(
 
 
 def _retrying(worchflow: Worchflow, query: Query, *, dry_run: bool) -> int:
-    retry_all: Callable[..., int] = getattr(worchflow, "retry_all")  # noqa: B009
-    return retry_all(**_filters(query), dry_run=dry_run)
+    return worchflow.retry_all(**_filters(query), dry_run=dry_run)
 
 
-def _filters(query: Query) -> dict[str, object]:
+def _filters(query: Query) -> dict[str, Any]:
     if query.id:
         raise Problem(400, "many executions are chosen by status, flow and time, not by an id")
     return {

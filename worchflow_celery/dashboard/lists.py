@@ -12,7 +12,7 @@ from worchflow_celery.dashboard.queries import Query
 from worchflow_celery.dashboard.site import Site, site_of
 from worchflow_celery.models import Execution, ExecutionStatus
 from worchflow_celery.redaction import Redactor
-from worchflow_celery.store.executions import _of_status, filters_of
+from worchflow_celery.store.finding import filters_of
 from worchflow_celery.store.reading import Rows, searched, status_filters
 
 
@@ -48,9 +48,7 @@ def counts_of(worchflow: Worchflow, query: Query) -> dict[str, int | None]:
     if query.id:
         return dict.fromkeys(["all", *ExecutionStatus])
     base = _filters(query, ())
-    return worchflow.runtime.store.reading.counts(
-        status_filters(base, lambda one: _of_status([one.value]))
-    )
+    return worchflow.runtime.store.reading.counts(status_filters(base))
 
 
 def took(execution: Execution, now: datetime) -> timedelta | None:

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import pymongo
-from pymongo import DESCENDING
 from pymongo.collection import Collection
 
 from worchflow_celery.clock import elapsed
@@ -15,14 +14,13 @@ from worchflow_celery.errors import CorruptDocument, StoreUnavailable
 from worchflow_celery.models import Execution, ExecutionStatus
 from worchflow_celery.options import check_search_field, searchable
 from worchflow_celery.store.database import Database, translated
-from worchflow_celery.store.executions import _after, _cursor
+from worchflow_celery.store.finding import NEWEST_FIRST, after_cursor, cursor_of, of_status
 from worchflow_celery.store.records import Checkpoint, Document, checkpoint_of, execution_of
 
 #: The most that is counted; one more stands for "more".
 MOST_COUNTED = 10_001
 #: Data that is larger is not read for a list.
 _SHOWN_BYTES = 4096
-_NEWEST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 _LAST = "\U0010ffff"
 
 
@@ -78,11 +76,11 @@ class Reading:
 
     def rows(self, filters: Mapping[str, Any], *, limit: int, cursor: str | None = None) -> Rows:
         """A page of executions, newest first."""
-        query = {"$and": [filters, _after(cursor)]} if cursor else dict(filters)
+        query = {"$and": [filters, after_cursor(cursor)]} if cursor else dict(filters)
         with translated(self._database.settings):
-            found = list(self._executions.find(query, _ROW).sort(_NEWEST).limit(limit + 1))
+            found = list(self._executions.find(query, _ROW).sort(NEWEST_FIRST).limit(limit + 1))
         more = len(found) > limit
-        return _rows(found[:limit], _cursor(found[limit - 1]) if more else None)
+        return _rows(found[:limit], cursor_of(found[limit - 1]) if more else None)
 
     def by_id(self, beginning: str, limit: int) -> Rows:
         """Executions whose ids begin so, in the order of their ids."""
@@ -118,7 +116,7 @@ class Reading:
         """The last executions of a flow, newest first."""
         query = {"flow": {"$eq": flow}}
         with translated(self._database.settings):
-            found = list(self._executions.find(query, _SAMPLE).sort(_NEWEST).limit(limit))
+            found = list(self._executions.find(query, _SAMPLE).sort(NEWEST_FIRST).limit(limit))
         return [_sample(one) for one in found if isinstance(one.get("created_at"), datetime)]
 
     def runs(self, execution_id: str, limit: int) -> list[Checkpoint]:
@@ -168,9 +166,12 @@ _SAMPLE = dict.fromkeys(
 _RUN = dict.fromkeys("name kind status attempt started_at finished_at".split(), 1)
 
 
-def status_filters(base: Mapping[str, Any], of: Any) -> dict[str, Document]:
+def status_filters(base: Mapping[str, Any]) -> dict[str, Document]:
     """For each status the filter of those executions, and ``all`` without any."""
-    return {"all": dict(base), **{str(one): {**base, **of(one)} for one in ExecutionStatus}}
+    return {
+        "all": dict(base),
+        **{str(one): {**base, **of_status([one.value])} for one in ExecutionStatus},
+    }
 
 
 def searched(field: str, text: str) -> Document:
