@@ -17,7 +17,7 @@ leases reporter windows runtime
 dispatch pausing bulk restarting canvas replay journal
 waits children answers tasks context parallel step
 async_step handler settlement limits attempt delivery timetable scheduling
-handle flow operations recovery beat decorator app
+handle flow operations recovery beat decorator app dashboard
 __init__
 """.split()
 
@@ -29,6 +29,9 @@ DOORS = {
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
+    "starlette": {"dashboard"},
+    "jinja2": {"dashboard"},
+    "uvicorn": {"dashboard"},
     "click": set(),
     "pytest": set(),
 }

@@ -113,7 +113,7 @@ def _retry_all(site: Site, request: Request, form: Form) -> Response:
     if count > 100 and first(form, "typed").strip() != str(count):
         raise Problem(409, f"{count} executions match now: type that number to confirm")
     changed = _retrying(site.worchflow, query, dry_run=False)
-    site.audit(access_of(request).user, "retry-all", query.words()[:200])
+    site.audit(access_of(request).user, "retry-all", f"executions {query.words()}", changed)
     context = {"action": "retry", "done": [], "refused": [], "changed": changed, "back": "?"}
     return site.page(request, "bulk.html", context)
 

@@ -8,8 +8,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worchflow_celery.clock import utcnow
-from worchflow_celery.dashboard import actions, forms, lists, openapi, sending
+from worchflow_celery.dashboard import actions, forms, lists, openapi, sending, stream
 from worchflow_celery.dashboard import detail as pages
+from worchflow_celery.dashboard import staff
 from worchflow_celery.dashboard.errors import Problem, body_of
 from worchflow_celery.dashboard.flows import about
 from worchflow_celery.dashboard.guard import body_of as raw_body
@@ -177,6 +178,16 @@ async def steer(request: Request) -> Response:
     return _json({"flow": flow, "action": name, "see": where}, 202)
 
 
+def workers(request: Request) -> Response:
+    """``GET workers``: those that live, and those that ended within a day."""
+    return _json({"items": [one.model_dump(mode="json") for one in staff.workers_of(request)]})
+
+
+def audit(request: Request) -> Response:
+    """``GET audit``: who did what."""
+    return _json({"items": [one.model_dump(mode="json") for one in staff.records_of(request)]})
+
+
 def description(request: Request) -> Response:
     """``GET openapi.json``."""
     return _json(openapi.describe(request.scope.get("root_path", "") + _BASE))
@@ -229,6 +240,9 @@ def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 
 ROUTES: list[BaseRoute] = [
     Route(f"{_BASE}/openapi.json", description),
+    Route(f"{_BASE}/events", stream.events),
+    Route(f"{_BASE}/workers", workers),
+    Route(f"{_BASE}/audit", audit),
     Route(f"{_BASE}/executions", executions),
     Route(f"{_BASE}/executions", send, methods=["POST"]),
     Route(f"{_BASE}/executions/{{id:path}}/steps", steps),

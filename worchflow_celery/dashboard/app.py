@@ -20,6 +20,7 @@ from worchflow_celery.dashboard import (
     metrics,
     schedules,
     sending,
+    staff,
 )
 from worchflow_celery.dashboard.errors import Problem
 from worchflow_celery.dashboard.guard import Guard
@@ -100,6 +101,8 @@ _PAGES = [
     Route("/flows/{flow:path}", flows.flow),
     Route("/schedules", schedules.schedules),
     Route("/schedules/{flow:path}", schedules.schedule),
+    Route("/workers", staff.workers),
+    Route("/audit", staff.audit),
     Route("/send", sending.form),
     Route("/send", sending.send, methods=["POST"]),
     Route("/act", actions.act, methods=["POST"]),

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from worchflow_celery.app import Worchflow
 from worchflow_celery.clock import elapsed, utcnow
 from worchflow_celery.dashboard import format as texts
+from worchflow_celery.dashboard.hub import Hub
 from worchflow_celery.dashboard.once import Once
 from worchflow_celery.dashboard.security import EVERYBODY, Access, Auth
 from worchflow_celery.errors import StoreUnavailable
@@ -77,6 +78,7 @@ class Site:
         self._down: StoreUnavailable | None = None
         self._asked_at = float("-inf")
         self.once = Once()
+        self.hub = Hub(lambda: getattr(self.worchflow, "watch")())  # noqa: B009
 
     @cached_property
     def worchflow(self) -> Worchflow:
@@ -163,9 +165,19 @@ class Site:
         """Marks one form, so that sending it twice does what it says once."""
         return secrets.token_urlsafe(12)
 
-    def audit(self, user: str, action: str, target: str) -> None:
+    def audit(self, user: str, action: str, target: str, n: int = 1) -> None:
         """Note what somebody did."""
         logger.info("%s: %s %s", user, action, target, extra={"user": user, "action": action})
+        trail = getattr(self.worchflow, "audit", None)
+        try:
+            if trail is not None:
+                trail.record(action, target, who=user, n=n)
+        except StoreUnavailable:  # it is done, and the log has it
+            logger.warning("Not in the audit trail: %s %s by %s", action, target, user)
+
+    def has(self, name: str) -> bool:
+        """Whether this version of the library has something."""
+        return hasattr(self.worchflow, name)
 
     def can(self, operation: str) -> bool:
         """Whether this version of the library has an operation."""

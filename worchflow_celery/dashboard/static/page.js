@@ -126,9 +126,9 @@
     picked();
   };
 
-  let timer = 0, asking = false, again = false, failures = 0, ended = false;
+  let timer = 0, asking = false, missed = false, failures = 0, ended = false;
   const refresh = async () => {
-    if (asking) { again = true; return; }
+    if (asking) { missed = true; return; }
     asking = true;
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(8000) });
@@ -145,7 +145,7 @@
       if (failures > 1) { lost(true); say("not connected", "lost"); }
     } finally {
       asking = false;
-      if (again) { again = false; soon(150); }
+      if (missed) { missed = false; soon(150); }
     }
   };
   const soon = (delay) => { if (!timer && !document.hidden) timer = setTimeout(() => { timer = 0; refresh(); }, delay); };
@@ -154,9 +154,10 @@
   let streaming = false, source = null;
   const channel = "BroadcastChannel" in window ? new BroadcastChannel(`worchflow:${base}`) : null;
   const told = (event) => {
+    if (event.kind === "hello") { if (source?.readyState === 1) tell({ kind: "open" }); return; }
     if (event.kind === "open") { streaming = true; failures = 0; say("live", ""); return; }
     if (event.kind === "lost") { streaming = false; return; }
-    if (live === "list" || live === "parts" || event.execution_id === live) soon(event.mine ? 120 : 150);
+    if (live === "list" || live === "parts" || event.execution_id === live) soon(150);
   };
   const tell = (event) => { told(event); channel?.postMessage(event); };
   const open = () => {
@@ -173,6 +174,8 @@
   say("connecting", "slow");
   if (channel) channel.onmessage = (message) => told(message.data);
   if (navigator.locks && channel) navigator.locks.request(`worchflow:${base}`, () => new Promise(() => open()));
-  setInterval(() => { if (!document.hidden && !ended) soon(0); }, streaming ? 10000 : 2500);
+  channel?.postMessage({ kind: "hello" });
+  const again = () => { if (!document.hidden && !ended) soon(0); setTimeout(again, streaming ? 10000 : 2500); };
+  setTimeout(again, 2500);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(0); });
 })();
