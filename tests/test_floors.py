@@ -10,13 +10,13 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
-clock models signals errors
+clock models observed signals errors
 options annotations inbox codec outcome settings shutdown deadlines cronline cron definition
-servers publisher leader store
+outbox servers publisher redis_client leader live store
 leases windows runtime
 dispatch canvas replay journal waits children answers tasks context step
 async_step handler settlement attempt delivery timetable scheduling
-handle flow operations recovery beat decorator app
+handle flow operations observing recovery beat decorator app
 __init__
 """.split()
 
@@ -24,7 +24,7 @@ __init__
 DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
-    "redis": {"leader", "servers"},
+    "redis": {"leader", "live", "redis_client", "servers"},
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
