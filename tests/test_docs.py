@@ -30,7 +30,7 @@ from worchflow_celery.models import (
     StepRecord,
     Window,
 )
-from worchflow_celery.observed import Update
+from worchflow_celery.observed import AuditRecord, Update, WorkerInfo
 from worchflow_celery.observing import Observing
 from worchflow_celery.settings import Settings
 
@@ -110,7 +110,10 @@ def test_every_option_of_a_flow_is_in_the_api_page(option: str) -> None:
     assert re.search(rf"^\| .*`{option}`", reference("api"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("thing", [Event, Execution, StepRecord, Attempt, Schedule, Window, Update])
+@pytest.mark.parametrize(
+    "thing",
+    [Event, Execution, StepRecord, Attempt, Schedule, Window, Update, WorkerInfo, AuditRecord],
+)
 def test_every_field_of_what_is_read_is_in_the_api_page(thing: Any) -> None:
     page = reference("api")
 

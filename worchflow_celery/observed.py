@@ -39,3 +39,48 @@ class Update(_Frozen):
     is_missed: bool | None = None
     missed_count: int | None = None
     triggered_at: datetime | None = None
+
+
+class WorkerInfo(_Frozen):
+    """A worker, as its last heartbeat described it."""
+
+    id: str
+    #: Celery's name of it, as in ``execution.worker``.
+    name: str
+    host: str
+    #: Of its main process.
+    pid: int
+    #: ``prefork``, ``thread``, ``solo``, ``gevent``, …
+    pool: str
+    #: How many tasks it runs at once.
+    concurrency: int
+    #: How many tasks it ran then, flows or not.
+    busy: int
+    queues: list[str]
+    flows: list[str]
+    #: Of this library.
+    version: str
+    #: The setting ``worchflow_code_version``.
+    code_version: str | None = None
+    started_at: datetime
+    seen_at: datetime
+    #: When it began to shut down.
+    stopping_at: datetime | None = None
+    #: Whether it was seen within 15 s, and does not shut down.
+    alive: bool
+
+
+class AuditRecord(_Frozen):
+    """Something that somebody did to executions or schedules."""
+
+    #: Sorts by time; what ``audit.list(before=)`` takes.
+    id: str
+    at: datetime
+    who: str
+    #: Such as ``retry`` or ``pause-schedule``.
+    action: str
+    #: An id, or in words the filter of many.
+    target: str
+    #: How many it changed.
+    n: int
+    note: str | None = None

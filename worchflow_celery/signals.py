@@ -40,6 +40,9 @@ schedule_missed = Signal(
     name="schedule_missed",
     providing_args=["flow", "scheduled_for", "missed_count", "triggered_at"],
 )
+step_started = Signal(
+    name="step_started", providing_args=["execution_id", "flow", "step", "key", "attempt"]
+)
 step_completed = Signal(
     name="step_completed", providing_args=["execution_id", "flow", "step", "key"]
 )

@@ -63,7 +63,9 @@ def test_a_watch_sees_what_signals_tell_in_their_order(
         "execution_updated queued",
         "execution_started",
         "execution_updated processing",
+        "step_started check",
         "step_completed check",
+        "step_started charge",
         "step_failed charge",
         "execution_failed",
         "execution_updated retrying",
@@ -98,7 +100,7 @@ def test_no_payload_is_in_the_stream(
 
     with bench.broker() as redis:
         entries = redis.xrange(f"{bench.prefix}:live")
-    assert len(entries) == 11
+    assert len(entries) == 13
     assert "secret" not in str(entries)
 
 

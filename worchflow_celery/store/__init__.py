@@ -2,6 +2,7 @@
 
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.audit import Audit
 from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
@@ -10,6 +11,7 @@ from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
+from worchflow_celery.store.workers import Workers
 
 
 class Store:
@@ -26,3 +28,5 @@ class Store:
         self.signals = Signals(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
+        self.workers = Workers(database)
+        self.audit = Audit(database)
