@@ -10,14 +10,15 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
-clock models signals errors allowance
-options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
-servers publisher leader store
-leases reporter windows runtime
+version clock models observed signals errors allowance
+options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
+cron definition
+outbox servers publisher redis_client leader live store
+leases reporter windows runtime auditing
 dispatch pausing bulk restarting canvas replay journal
 waits children answers tasks context parallel step
 async_step handler settlement limits attempt delivery timetable scheduling
-handle flow operations recovery beat decorator app dashboard
+handle flow operations observing heartbeat recovery beat decorator app dashboard
 __init__
 """.split()
 
@@ -25,7 +26,7 @@ __init__
 DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
-    "redis": {"leader", "servers"},
+    "redis": {"leader", "live", "redis_client", "servers"},
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},

@@ -145,7 +145,9 @@ class Journal:
         if self._noted:
             self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
         attempt = 1 + len(self._replay.failures(key))
-        return Run(key, name, self._keys.place(key), attempt, self._process.store.database.now())
+        run = Run(key, name, self._keys.place(key), attempt, self._process.store.database.now())
+        self._tell(signals.step_started, run, attempt=attempt)
+        return run
 
     def completed(self, run: Run, value: Any, annotation: Any) -> Any:
         """Record a result; return it as a later attempt would read it."""

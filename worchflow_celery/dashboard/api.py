@@ -8,9 +8,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worchflow_celery.clock import utcnow
-from worchflow_celery.dashboard import actions, forms, lists, openapi, sending, stream
+from worchflow_celery.dashboard import actions, forms, lists, openapi, sending, staff, stream
 from worchflow_celery.dashboard import detail as pages
-from worchflow_celery.dashboard import staff
 from worchflow_celery.dashboard.errors import Problem, body_of
 from worchflow_celery.dashboard.flows import about
 from worchflow_celery.dashboard.guard import body_of as raw_body

@@ -48,18 +48,19 @@ def create_app(
     only. ``redact`` is given each payload before it is shown. Behind a proxy that changes
     ``Host``, name the address that browsers see in ``trusted_origins``.
     """
-    site = Site(
-        celery_app,
-        Options(
-            auth=auth,
-            redact=redact,
-            read_only=read_only,
-            title=title,
-            allowed_hosts=tuple(allowed_hosts),
-            trusted_origins=tuple(one.rstrip("/") for one in trusted_origins),
-            insecure_no_auth=insecure_no_auth,
-        ),
+    options = Options(
+        auth,
+        redact,
+        read_only,
+        title,
+        tuple(allowed_hosts),
+        tuple(one.rstrip("/") for one in trusted_origins),
+        insecure_no_auth,
     )
+    return _app(Site(celery_app, options))
+
+
+def _app(site: Site) -> Starlette:
     kinds: list[type[Exception]] = [WorchflowError, Problem, HTTPException, Exception]
     app = Starlette(
         routes=[*_PAGES, *api.ROUTES],

@@ -45,5 +45,3 @@ async def _stream(hub: Hub, listener: Listener, only: str | None) -> AsyncIterat
                 yield message
     finally:
         hub.leave(listener)
-
-
