@@ -55,7 +55,7 @@ def execution(request: Request) -> Response:
     context = {
         "one": redactor.execution(found),
         "runs_left": len(runs) > MOST_RUNS,
-        "fall": waterfall(found, runs[:MOST_RUNS], utcnow()),
+        "fall": waterfall(found, runs[:MOST_RUNS], utcnow(), site.hub.running(found.id)),
         "steps": _steps(found, runs[:MOST_RUNS], redactor),
         "family": family,
         "actions": legal(site, found),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 #: Browsers that may listen at once, and updates that wait for one that is slow.
 _MOST_LISTENERS, _MOST_WAITING = 100, 500
+_MOST_RUNNING = 10_000
 #: Seconds after which a watch that failed is made again.
 _AGAIN = 2.0
 #: What is passed on of an update: no payload, no text of an error.
@@ -33,6 +35,7 @@ class Hub:
         self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
         self._thread: threading.Thread | None = None
+        self._running: OrderedDict[str, str] = OrderedDict()
 
     def join(self) -> Listener:
         """Listen; raises ``TooMany``."""
@@ -51,6 +54,10 @@ class Hub:
         with self._lock:
             self._listeners.discard(listener)
 
+    def running(self, execution_id: str) -> str | None:
+        """The step that runs, if it began while somebody listened."""
+        return self._running.get(execution_id)
+
     def _run(self) -> None:
         again = threading.Event()
         while self._is_needed():
@@ -64,7 +71,17 @@ class Hub:
         with updates:
             while self._is_needed():
                 for update in updates.poll():
+                    self._note(update)
                     self._tell(_message(update.model_dump(mode="json")))
+
+    def _note(self, update: Any) -> None:
+        """Keep in mind which step of an execution runs."""
+        if update.event == "step_started":
+            self._running[update.execution_id] = update.key
+            while len(self._running) > _MOST_RUNNING:
+                self._running.popitem(last=False)
+        elif update.execution_id:
+            self._running.pop(update.execution_id, None)
 
     def _is_needed(self) -> bool:
         """Whether somebody listens; else the thread is given up, and the next one makes another."""

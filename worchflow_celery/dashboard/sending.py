@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,6 +41,14 @@ class Draft:
     refusal: Refusal = field(default_factory=Refusal)
 
 
+class Refused(Exception):
+    """Data that does not fit."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
 def form(request: Request) -> Response:
     """Render the form of a flow, or the flows to choose from."""
     site, params = site_of(request), request.query_params
@@ -66,10 +74,30 @@ async def send(request: Request) -> Response:
 
 
 def _send(site: Site, request: Request, given: Mapping[str, str]) -> Response:
-    worchflow = site.worchflow
+    draft = _draft(site.worchflow, given)
+    refusal, status = Refusal(), 422
+    try:
+        started = start(site.worchflow, draft, _checked(site.worchflow, draft, given))
+        site.audit(access_of(request).user, "send", started)
+        return RedirectResponse(request.scope.get("root_path", "") + actions.url_of(started), 303)
+    except Refused as refused:
+        refusal = refused.refusal
+    except (InvalidEventData, PayloadTooLarge) as error:
+        refusal = Refusal(rest=(str(error),))
+    except InvalidOption as error:
+        refusal = Refusal({"delay" if str(error).startswith("delay") else "id": str(error)})
+    except ExecutionConflict as error:
+        refusal, status = Refusal({"id": str(error)}), 409
+    key = f"form-{site.token()}" if status == 409 else draft.key
+    fields = forms.filled(draft.fields, given)
+    shown = replace(draft, fields=fields, key=key, refusal=refusal)
+    return site.page(request, "send.html", _context(site, shown), status)
+
+
+def _draft(worchflow: Worchflow, given: Mapping[str, str]) -> Draft:
     flow = check_id(given.get("flow", ""), "flow id")
     fields = _fields(worchflow, flow, None)
-    draft = Draft(
+    return Draft(
         flow=flow,
         as_json=given.get("as") == "json" or not fields,
         text=given.get("json", ""),
@@ -78,24 +106,21 @@ def _send(site: Site, request: Request, given: Mapping[str, str]) -> Response:
         delay=given.get("delay", "").strip(),
         key=given.get("key", ""),
     )
+
+
+def _checked(worchflow: Worchflow, draft: Draft, given: Mapping[str, str]) -> Any:
+    """The data of a filled form; raises ``Refused``."""
     try:
-        data = body_of(draft.text.encode()) if draft.as_json else forms.data_of(fields, given)
+        data = body_of(draft.text.encode()) if draft.as_json else forms.data_of(draft.fields, given)
     except Problem as problem:
-        return _refused(site, request, draft, given, Refusal({"json": problem.detail}))
-    refusal = check(worchflow, flow, data, fields)
+        raise Refused(Refusal({"json": problem.detail})) from None
+    refusal = check(worchflow, draft.flow, data, draft.fields)
+    if draft.as_json:  # the fields are not there to be marked
+        placed = [f"{name.removeprefix('data.')}: {why}" for name, why in refusal.by_field.items()]
+        refusal = Refusal(rest=(*placed, *refusal.rest))
     if refusal:
-        return _refused(site, request, draft, given, refusal)
-    try:
-        started = start(worchflow, draft, data)
-    except (InvalidEventData, PayloadTooLarge) as error:
-        return _refused(site, request, draft, given, Refusal(rest=(str(error),)))
-    except InvalidOption as error:
-        field = "delay" if str(error).startswith("delay") else "id"
-        return _refused(site, request, draft, given, Refusal({field: str(error)}))
-    except ExecutionConflict as error:
-        return _refused(site, request, draft, given, Refusal({"id": str(error)}), 409)
-    site.audit(access_of(request).user, "send", started)
-    return RedirectResponse(request.scope.get("root_path", "") + actions.url_of(started), 303)
+        raise Refused(refusal)
+    return data
 
 
 def start(worchflow: Worchflow, draft: Draft, data: Any) -> str:
@@ -124,23 +149,6 @@ def _delay(text: str) -> float | None:
         return float(text)
     except ValueError:
         raise InvalidOption(f"delay is {text!r:.40}: it must be seconds") from None
-
-
-def _refused(
-    site: Site,
-    request: Request,
-    draft: Draft,
-    given: Mapping[str, str],
-    refusal: Refusal,
-    status: int = 422,
-) -> Response:
-    """The form again, as it was filled in, with each fault beside its field."""
-    key = f"form-{site.token()}" if status == 409 else draft.key
-    fields = forms.filled(draft.fields, given)
-    shown = Draft(
-        draft.flow, draft.as_json, draft.text, fields, draft.id, draft.delay, key, refusal
-    )
-    return site.page(request, "send.html", _context(site, shown), status)
 
 
 def _context(site: Site, draft: Draft) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from worchflow_celery.store.records import Checkpoint
 
 #: Per cent of the width that a folded idle time takes, and all of them together.
 _FOLDED, _MOST_FOLDED = 4.0, 40.0
+#: Kinds of steps that hold no worker.
+_WAITS = ("sleep", "signal", "invoke")
 #: Per cent under which a bar could not be seen.
 _LEAST = 0.4
 _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300)
@@ -118,11 +120,13 @@ def waterfall(
     end = execution.finished_at or now
     begun = started or (end if execution.status.finished else now)
     queue = (execution.created_at, max(begun, execution.created_at))
-    spans = [(run, (run.started_at, _end_of(run, runs, end))) for run in runs]
+    spans = [(run, (_start_of(run, runs), _end_of(run, runs, end))) for run in runs]
     stay = _present_stay(execution, runs, now)
-    busy = [queue, *(span for run, span in spans if run.kind not in ("sleep", "signal", "invoke"))]
+    # Waiting is idle, as the time in the queue is: it is folded when it is long.
+    busy = [span for run, span in spans if run.kind not in _WAITS]
     busy += [(moment, moment) for _, span in spans for moment in span]
-    busy += [(end, end), *([stay] if stay else [])]
+    busy += [(moment, moment) for moment in (*queue, end)]
+    busy += [stay] if stay else []
     scale = Scale(busy)
     lines = [_queue_line(scale, queue, execution)]
     lines += [_step_line(scale, key, of_step) for key, of_step in _by_key(spans)]
@@ -134,6 +138,12 @@ def waterfall(
         [Tick(_percent(scale.x(gap[0])), _fold(gap)) for gap in scale.folded],
         _attempt_ticks(scale, execution.attempts),
     )
+
+
+def _start_of(run: Checkpoint, runs: Sequence[Checkpoint]) -> datetime:
+    """When a run began; one that waited has its beginning in another record."""
+    same = [one.started_at for one in runs if (one.key, one.attempt) == (run.key, run.attempt)]
+    return min(same) if run.kind in _WAITS else run.started_at
 
 
 def _end_of(run: Checkpoint, runs: Sequence[Checkpoint], end: datetime) -> datetime:
@@ -178,7 +188,7 @@ def _step_line(scale: Scale, key: str, runs: list[tuple[Checkpoint, Interval]]) 
     for run, span in runs:
         if run.status == "waiting" and run.attempt in ended:
             continue  # its end tells more
-        look = run.status if run.kind in ("run", "apply", "compensate") else _wait_look(run)
+        look = _wait_look(run) if run.kind in _WAITS else run.status
         told = f"{run.status}, run {run.attempt}: {texts.duration(_seconds(span))}"
         bars.append(_bar(scale, span, look, told))
     last, _ = max(runs, key=lambda one: (one[0].status == "completed", one[0].attempt))
