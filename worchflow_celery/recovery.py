@@ -186,6 +186,7 @@ class Sweeper:
         for due in aftercare.follow_ups(scope, secrets.token_hex(8)):
             dispatch.republish(self._runtime, due)
         aftercare.purge()
+        self._runtime.store.pauses.rest(scope.queues)
 
     def _release_orphans(self, scope: Scope) -> None:
         """Put back in line what pool processes had that died since the last look."""

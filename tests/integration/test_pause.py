@@ -345,3 +345,24 @@ def test_a_paused_execution_whose_worker_dies_stays_paused(
 
     assert (before, paused.status, paused.paused) == (1, QUEUED, True)
     assert handle.result(1) == "done"
+
+
+def test_a_paused_execution_that_is_due_is_out_of_the_dispatchers_sight(
+    worchflow: Worchflow, celery_app: Celery, bench: Bench
+) -> None:
+    @worchflow.flow("flow")
+    def flow(event: Event[Any], step: Step) -> str:
+        return "done"
+
+    handle = flow.send()
+    handle.pause()
+    bring_forward(bench, handle.id)
+
+    dispatcher(worchflow).sweep()
+
+    due_at = handle.get().due_at
+    assert due_at is not None
+    assert due_at > handle.get().created_at + timedelta(hours=23)
+    handle.resume()
+    deliver(celery_app)
+    assert handle.result(1) == "done"

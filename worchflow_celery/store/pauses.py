@@ -1,5 +1,7 @@
 """Executions are held where they are, and let go on."""
 
+from collections.abc import Sequence
+
 from pymongo import ReturnDocument
 from pymongo.collection import Collection
 
@@ -11,6 +13,8 @@ from worchflow_celery.store.records import Document, Due, due_of, execution_of
 #: A part of filters: whoever claims, sweeps or publishes leaves paused executions alone.
 NOT_PAUSED: Document = {"paused": {"$ne": True}}
 
+#: Milliseconds.
+_A_DAY = 86_400_000
 _RUNS = {"$eq": ["$status", "processing"]}
 
 
@@ -52,6 +56,18 @@ class Pauses:
         waits = "not_before" in document and document["not_before"] >= document["due_at"]
         published = document["status"] != "processing" and not waits
         return execution_of(document), due_of(document) if published else None
+
+    def rest(self, queues: Sequence[str]) -> None:
+        """Put paused executions that are due out of the dispatchers' sight, for a day."""
+        query: Document = {
+            "queue": {"$in": list(queues)},
+            "status": {"$in": ["queued", "retrying", "waiting"]},
+            "due_at": {"$lte": self._database.now()},
+            "paused": True,
+        }
+        later = {"due_at": {"$add": ["$$NOW", _A_DAY]}}
+        with translated(self._database.settings):
+            self._collection.update_many(query, [{"$set": later}])
 
     def _change(self, execution_id: str, also: Document, change: Document) -> Document | None:
         query = {"_id": {"$eq": execution_id}, "due_at": {"$exists": True}, **also}
