@@ -14,9 +14,9 @@ clock models signals errors
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
-dispatch canvas replay journal waits context step
-async_step handler settlement attempt delivery timetable scheduling
-handle flow operations recovery beat decorator app
+dispatch canvas cuts replay journal waits context step
+async_step handler settlement cancelling undoing unwinding attempt delivery timetable scheduling
+handle flow operations termination recovery beat decorator app
 __init__
 """.split()
 

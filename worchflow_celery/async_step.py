@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from worchflow_celery import options, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import SHORT_WAIT, Context, Running, running_step
+from worchflow_celery.context import SHORT_WAIT, Context, running_step
 from worchflow_celery.errors import StepTimeout
 from worchflow_celery.options import StepOptions
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 class AsyncStep(Context):
     """The steps of an async flow: as ``Step``, with ``await``; several may run at once."""
+
+    _is_async = True
 
     @overload
     async def run(
@@ -29,6 +31,7 @@ class AsyncStep(Context):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[T], Any] | None = None,
     ) -> T: ...
 
     @overload
@@ -40,6 +43,7 @@ class AsyncStep(Context):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[T], Any] | None = None,
     ) -> T: ...
 
     async def run(
@@ -50,14 +54,14 @@ class AsyncStep(Context):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[Any], Any] | None = None,
     ) -> Any:
         """Run ``fn(*args)``, awaiting it where it is to be awaited; see ``Step.run``."""
         key = self._begin(name)
-        known = self._journal.recall(key, fn)
+        known = self._known(key, name, fn, compensate)
         if known is not None:
             return known.value
-        self._check(name, fn)
-        how = StepOptions.of(retries, retry_delay, timeout)
+        how = StepOptions.of(retries, retry_delay, timeout, compensate)
         call = functools.partial(fn, *args)
         while True:
             await self._boundary()
@@ -68,8 +72,8 @@ class AsyncStep(Context):
                 delay = await asyncio.to_thread(self._journal.failed, run, error, how)
                 await self._pause(delay)
                 continue
-            annotation = annotation_of(fn)
-            return await asyncio.to_thread(self._journal.completed, run, value, annotation)
+            record = functools.partial(self._journal.completed, undo=how.undo)
+            return await asyncio.to_thread(record, run, value, annotation_of(fn))
 
     async def sleep(self, name: str, duration: float | timedelta) -> None:
         """Go on after ``duration``; see ``Step.sleep``."""
@@ -102,7 +106,7 @@ class AsyncStep(Context):
     async def _call(
         self, call: Callable[[], Any], attempt: int, key: str, name: str, timeout: float | None
     ) -> Any:
-        token = running_step.set(Running(self._journal, key, attempt))
+        token = running_step.set(self._running(key, attempt))
         started = elapsed()
         try:
             value = self._timed(call, timeout, name)

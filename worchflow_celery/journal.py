@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -25,9 +24,9 @@ from worchflow_celery.errors import (
 from worchflow_celery.leases import Lease
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, seconds_until
-from worchflow_celery.replay import Keys, Known, Replay
+from worchflow_celery.replay import Keys, Known, Replay, Run, to_undo
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Claim, Recorded
+from worchflow_celery.store.records import Checkpoint, Claim, Ending, Recorded
 
 T = TypeVar("T")
 
@@ -40,22 +39,17 @@ _AGAIN = 0.2
 _SUSPICIOUS_CRASHES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a step that has begun."""
-
-    key: str
-    name: str
-    seq: int
-    attempt: int
-    started_at: datetime
-
-
 class Journal:
     """Keeps the promises of ``step.run``: keys, checkpoints, the lease, the limits."""
 
     def __init__(
-        self, runtime: Runtime, lease: Lease, checkpoints: list[Recorded], *, eager: bool = False
+        self,
+        runtime: Runtime,
+        lease: Lease,
+        checkpoints: list[Recorded],
+        *,
+        eager: bool = False,
+        ending: Ending | None = None,
     ) -> None:
         self._runtime = runtime
         self._process = runtime.process
@@ -63,8 +57,10 @@ class Journal:
         self._claim = lease.claim
         self._eager = eager
         self._thread = threading.get_ident()
-        self._keys = Keys()
-        self._replay = Replay(lease.claim, checkpoints)
+        self._keys = Keys("on_failure/" if ending else "")
+        self._replay = Replay(lease.claim, checkpoints, ending)
+        #: Whether a step has completed that something undoes.
+        self.undoable = bool(to_undo(checkpoints, lease.claim.retried_epoch))
         self._interruption: Interruption | None = None
         self._closed = False
         self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
@@ -148,30 +144,35 @@ class Journal:
 
     def start(self, key: str, name: str) -> Run:
         """A run of a step begins."""
-        if self._noted:
-            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+        self._note(key)
         attempt = 1 + len(self._replay.failures(key))
-        return Run(key, name, len(self._keys), attempt, self._process.store.database.now())
+        return Run(key, name, len(self._keys), attempt, self.now())
 
-    def completed(self, run: Run, value: Any, annotation: Any) -> Any:
+    def identity(self, key: str) -> str:
+        """What stays the same each time a step runs, until it is undone."""
+        again, phase = self._replay.again(key), self._replay.phase
+        parts = [self.execution_id, phase, key, f"again{again}" if again else None]
+        return ":".join(filter(None, parts))
+
+    def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
+        """A step was replayed that something undoes; for those who are to undo it."""
+
+    def completed(self, run: Run, value: Any, annotation: Any, *, undo: bool = False) -> Any:
         """Record a result; return it as a later attempt would read it."""
         limit = self._runtime.settings.max_payload_bytes
         try:
             text = results.encode(f"step {run.name!r}", value, annotation, limit)
         except WorchflowError as error:
             raise self._refused(run, error) from None
-        stored = self._insert(self._checkpoint(run, "completed", result=text))
+        stored = self._insert(self._checkpoint(run, "completed", result=text, undo=undo))
+        self.undoable = self.undoable or undo
         self._tell(signals.step_completed, run)
         return self._replay.value_of(stored, annotation)
 
     def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
         """Record a failed run; return the seconds until the next one, or raise the error."""
-        # Counted from the attempt's beginning, crashes included: each attempt has its retries.
-        earlier = [
-            one for one in self._replay.failures(run.key) if one.epoch >= self._claim.attempt_epoch
-        ]
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
-        final = final or len(earlier) >= options.retries
+        final = final or self._replay.failures_of_attempt(run.key) >= options.retries
         raised = name_of(error) if final else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
         self._replay.failed(self._insert(failure))
@@ -180,7 +181,7 @@ class Journal:
             raise error
         delay = 0.0 if self._eager else options.retry_delay
         if isinstance(error, RetryAfter) and not self._eager:
-            delay = max(delay, seconds_until(error.when, self._process.store.database.now()))
+            delay = max(delay, seconds_until(error.when, self.now()))
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
             run.key,
@@ -230,6 +231,10 @@ class Journal:
         return error
 
     def _checkpoint(self, run: Run, status: str, **fields: Any) -> Checkpoint:
+        fields = {
+            "phase": self._replay.phase,
+            "again": self._replay.again(run.key) or None,
+        } | fields
         return Checkpoint(
             key=run.key,
             name=run.name,
@@ -238,7 +243,7 @@ class Journal:
             attempt=run.attempt,
             epoch=self._claim.epoch,
             started_at=run.started_at,
-            finished_at=self._process.store.database.now(),
+            finished_at=self.now(),
             **fields,
         )
 
@@ -268,9 +273,14 @@ class Journal:
                 self._interruption = lost
                 raise
 
+    def _note(self, key: str) -> None:
+        if self._noted:
+            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+
     def _leave_if_asked(self) -> None:
-        if self._lease.asked is not None:
-            raise Stopped(self._lease.asked)
+        asked = self._lease.asked
+        if asked is not None and not (asked == "cancel" and self._lease.ending):
+            raise Stopped(asked)
 
     def _leave_if_shutting_down(self) -> None:
         if self._runtime.shutdown.begun:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import dispatch, options, scheduling
+from worchflow_celery import cancelling, dispatch, options, scheduling
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
@@ -55,6 +55,17 @@ class Operations:
         """
         dispatch.retry(self.runtime, _id_of(id))
         return self.handle(id)
+
+    def cancel(self, id: str, *, terminate: bool = False) -> Execution:
+        """Cancel an execution: at once, or, while it runs, at its next step boundary.
+
+        Steps with ``compensate=`` are undone first. The children that it waits for are cancelled,
+        too. ``terminate`` ends the pool process under it, where the pool has processes. Returns
+        the execution as it is then; raises ``InvalidTransition`` for one that has ended, and
+        ``ExecutionNotFound``.
+        """
+        cancelling.cancel(self.runtime, _id_of(id), terminate=terminate)
+        return self.get(id)
 
     def find(
         self,

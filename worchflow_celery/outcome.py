@@ -52,10 +52,25 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwound:
+    """What an execution ends with whose steps were undone first."""
+
+    error: Mapping[str, str]
+    #: Whether all of it is undone; ``None``: there was nothing.
+    compensated: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The handler raised for the last time."""
 
     error: BaseException
+    unwound: Unwound | None = None
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """The error as it is stored."""
+        return self.unwound.error if self.unwound else describe(self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,12 @@ class Cancelled:
     """It was not to run any more."""
 
     reason: str
+    unwound: Unwound | None = None
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """The error as it is stored."""
+        return {"type": "Cancelled", "message": self.reason}
 
 
 @dataclass(frozen=True, slots=True)

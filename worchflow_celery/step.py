@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from worchflow_celery import options, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import SHORT_WAIT, Context, Running, running_step
+from worchflow_celery.context import SHORT_WAIT, Context, running_step
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import StepMisuse
 from worchflow_celery.journal import Journal
@@ -42,24 +42,26 @@ class Step(Context):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[T], Any] | None = None,
     ) -> T:
         """Run ``fn(*args)`` once and return its recorded result, now and on later attempts.
 
         ``retries`` more runs follow a run that raises, each after ``retry_delay`` (seconds or a
         timedelta); ``timeout`` bounds one run. A ``name`` used again is a step of its own.
-        Raises what ``fn`` raised last, ``StepTimeout``, ``StepMisuse``, or, finally for this
-        step, ``UnserializableResult`` or ``PayloadTooLarge``.
+        ``compensate`` is called with the result to undo the step when the execution fails or is
+        cancelled. Raises what ``fn`` raised last, ``StepTimeout``, ``StepMisuse``, or, finally
+        for this step, ``UnserializableResult`` or ``PayloadTooLarge``.
         """
         with self._deadline.suspended() if self._deadline else _NOTHING:
             key = self._begin(name)
             self._journal.check_thread(name)
-            known = self._journal.recall(key, fn)
+            known = self._known(key, name, fn, compensate)
             if known is not None:
                 return known.value  # type: ignore[no-any-return]
-            self._check(name, fn)
             if inspect.iscoroutinefunction(fn):
                 raise StepMisuse(f"step {name!r}: a coroutine function needs an `async def` flow")
-            return self._run(key, name, fn, args, StepOptions.of(retries, retry_delay, timeout))
+            options = StepOptions.of(retries, retry_delay, timeout, compensate)
+            return self._run(key, name, fn, args, options)
 
     def sleep(self, name: str, duration: float | timedelta) -> None:
         """Go on after ``duration`` (seconds or a timedelta, up to ten years).
@@ -123,13 +125,13 @@ class Step(Context):
                 raise StepMisuse(
                     f"step {name!r} returned an awaitable: it needs an `async def` flow"
                 )
-            recorded: T = self._journal.completed(run, value, annotation_of(fn))
+            recorded: T = self._journal.completed(run, value, annotation_of(fn), undo=options.undo)
             return recorded
 
     def _call(
         self, call: Callable[[], T], attempt: int, key: str, name: str, timeout: float | None
     ) -> T:
-        token = running_step.set(Running(self._journal, key, attempt))
+        token = running_step.set(self._running(key, attempt))
         limit = self._deadline
         try:
             if limit is None:

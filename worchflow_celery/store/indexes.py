@@ -39,6 +39,11 @@ EXECUTION_INDEXES = [
         partialFilterExpression={"follow_up_at": {"$exists": True}},
     ),
     IndexModel(
+        [("parent.id", ASCENDING), ("parent.key", ASCENDING)],
+        name="children",
+        partialFilterExpression={"parent.id": {"$exists": True}, "due_at": {"$exists": True}},
+    ),
+    IndexModel(
         [("expires_at", ASCENDING)],
         name="expired",
         partialFilterExpression={"expires_at": {"$exists": True}},

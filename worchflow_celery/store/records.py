@@ -53,6 +53,19 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How an execution is to end when its steps are undone."""
+
+    #: ``failed`` or ``cancelled``.
+    status: str
+    error: Mapping[str, str]
+    #: In which it was decided: what crashes from then on crashes over this.
+    epoch: int
+    #: The class of the error, ``module:name``.
+    raised: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """An execution that is ours, until its lease is lost."""
 
@@ -76,6 +89,10 @@ class Claim:
     current_step: str | None
     #: What somebody asked of the attempt before: ``cancel`` or ``pause``.
     asked: str | None
+    #: It runs no more, it is undone.
+    ending: Ending | None
+    #: The epoch of its last manual retry.
+    retried_epoch: int
     #: How often it had been called when it was claimed.
     calls: int
     #: How many executions are above it.
@@ -131,6 +148,12 @@ class Recorded:
     raised: str | None = None
     #: What it was made of: a signal, a child, a task.
     ref: str | None = None
+    #: Something undoes it when its execution fails or is cancelled.
+    undo: bool = False
+    #: Written when its execution was ending: ``compensate`` or ``on_failure``.
+    phase: str | None = None
+    #: How often its step was undone before; of ``on_failure``, the epoch of the ending.
+    again: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +172,8 @@ _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "ending")),
+    "retried_epoch": 0,
     "calls": 0,
     "depth": 0,
 }
@@ -214,9 +238,14 @@ def checkpoint_of(document: Document) -> Checkpoint:
         raise corrupt("step", document.get("_id"), error) from error
 
 
-def _weight(run: Checkpoint) -> tuple[bool, int, bool]:
+def compensation_of(key: str) -> str:
+    """The key by which a user sees what undoes a step."""
+    return f"compensate:{key}"
+
+
+def _weight(run: Checkpoint) -> tuple[int, bool, int, bool]:
     """Which of a step's recorded runs tells of it: what completed it, or the last."""
-    return run.status == "completed", run.attempt, run.status != "waiting"
+    return run.again or 0, run.status == "completed", run.attempt, run.status != "waiting"
 
 
 def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
@@ -229,7 +258,7 @@ def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
     return StepRecord.model_validate(
         {
             "execution_id": execution_id,
-            "key": last.key,
+            "key": compensation_of(last.key) if last.phase == "compensate" else last.key,
             "name": last.name,
             "kind": last.kind,
             "status": last.status,
