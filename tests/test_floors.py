@@ -14,8 +14,8 @@ clock models signals errors
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases windows runtime
-dispatch canvas cuts replay journal waits context step
-async_step handler settlement cancelling undoing unwinding attempt delivery timetable scheduling
+dispatch canvas cuts replay cancelling journal waits children answers tasks context step
+async_step handler settlement undoing unwinding attempt delivery timetable scheduling
 handle flow operations termination recovery beat decorator app
 __init__
 """.split()
@@ -25,7 +25,7 @@ DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
     "redis": {"leader", "servers"},
-    "kombu": {"publisher", "dispatch", "recovery", "beat"},
+    "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
     "click": set(),

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from celery import Celery
 
-from worchflow_celery import dispatch, options
+from worchflow_celery import answers, dispatch, options
 from worchflow_celery.decorator import (
     Decorator,
     check_celery_options,
+    check_event,
     check_schedule,
     make_flow,
 )
@@ -40,6 +41,7 @@ class Worchflow(Operations):
         super().__init__(Runtime(app, settings, self))
         bound: Any = app
         bound.worchflow = self
+        answers.register(app)
         # By name: a process that only sends does not load what only workers need.
         app.steps["worker"].add("worchflow_celery.recovery:Dispatcher")
         app.steps["consumer"].add("worchflow_celery.recovery:Deferral")
@@ -119,6 +121,7 @@ class Worchflow(Operations):
             flow_id = id or self._automatic_id(function)
             check_schedule(flow_id, checked)
             definition = Definition(flow_id, function, checked, names, on_failure)
+            check_event(definition)
             return self._register(definition, celery_task_options)
 
         return decorate

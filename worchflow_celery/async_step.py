@@ -3,11 +3,11 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
-from worchflow_celery import options, waits
+from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Context, running_step
@@ -98,6 +98,42 @@ class AsyncStep(Context):
         names = options.check_signals(signals, name)
         seconds = options.check_timeout(timeout, name)
         return await self._wait(name, waits.receive, names, seconds, None)
+
+    async def invoke(
+        self, name: str, flow: Any, data: Any = None, *, timeout: float | timedelta | None = None
+    ) -> Any:
+        """The result of a child; see ``Step.invoke``."""
+        seconds = options.check_timeout(timeout, name)
+        return await self._wait(name, children.invoke, flow, data, seconds)
+
+    async def invoke_all(
+        self,
+        name: str,
+        flow: Any,
+        items: Iterable[Any],
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> list[Any]:
+        """The results of a child for each item; see ``Step.invoke_all``."""
+        seconds = options.check_timeout(timeout, name)
+        return await self._wait(name, children.invoke_all, flow, list(items), seconds)
+
+    async def send(self, name: str, flow: Any, data: Any = None) -> str:
+        """Start a child and go on; return its id."""
+        return await self._wait(name, children.send, flow, data)
+
+    async def apply(
+        self,
+        name: str,
+        signature: Any,
+        *,
+        retries: int = 0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """The result of ordinary Celery tasks; see ``Step.apply``."""
+        seconds = options.check_timeout(timeout, name)
+        runs = options.check_retries(retries)
+        return await self._wait(name, tasks.apply, signature, runs, seconds)
 
     async def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         self._check_place(name)

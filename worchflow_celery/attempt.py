@@ -2,12 +2,13 @@
 
 import logging
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from worchflow_celery import handler, replay, signals
+from worchflow_celery import cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
@@ -74,6 +75,7 @@ def attempt(
     finally:
         keeper.drop(lease)
     _tell(runtime, lease.claim, outcome)
+    _tell_family(runtime, lease.claim, outcome)
     return Ended(lease.claim, outcome)
 
 
@@ -194,6 +196,17 @@ def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> No
             f"execution {claim.id!r} killed its worker {len(claim.crashed)} times, last {where}: "
             "look for what ends the process there (memory, a signal, os._exit), then retry it"
         )
+
+
+def _tell_family(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
+    """The end of an execution is its parent's affair, its cancellation that of its children."""
+    with suppress(StoreUnavailable):  # the dispatcher looks after the parent
+        if isinstance(outcome, Cancelled):  # those that it has begun meanwhile
+            cancelling.cancel_children(runtime, claim.id)
+        if claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
+            dispatch.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
+            if not dispatch.is_followed(runtime, claim):
+                runtime.store.executions.followed_up(claim.id)
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:

@@ -1,13 +1,12 @@
 """An execution is cancelled from outside, and with it the children that it waits for."""
 
 import logging
-from collections.abc import Iterator
+from contextlib import suppress
 
 from worchflow_celery import dispatch, replay, signals
 from worchflow_celery.errors import InvalidTransition
 from worchflow_celery.models import FINISHED, ExecutionStatus
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.settlement import FOLLOW_UP, is_followed
 from worchflow_celery.store.endings import Present
 
 logger = logging.getLogger(__name__)
@@ -26,21 +25,17 @@ def cancel(runtime: Runtime, execution_id: str, *, terminate: bool = False) -> N
     cancel_children(runtime, execution_id, terminate=terminate)
 
 
-def cancel_children(runtime: Runtime, execution_id: str, *, terminate: bool = False) -> None:
-    """Cancel the children that an execution waits for, and theirs; whatever they are doing."""
-    for child in _descendants(runtime, execution_id):
-        try:
-            _cancel(runtime, child, terminate=terminate)
-        except InvalidTransition:
-            logger.debug("Execution %s has ended by itself", child)
-
-
-def _descendants(runtime: Runtime, execution_id: str) -> Iterator[str]:
-    """Level by level; those that are begun meanwhile are their parents' business."""
-    level = [execution_id]
+def cancel_children(
+    runtime: Runtime, execution_id: str, key: str | None = None, *, terminate: bool = False
+) -> None:
+    """Cancel the children that an execution, or one of its steps, waits for, and theirs."""
+    unfinished = runtime.store.children.unfinished
+    level = unfinished(execution_id, key)
     while level:
-        level = [child for one in level for child in runtime.store.endings.children(one)]
-        yield from level
+        for child in level:
+            with suppress(InvalidTransition):  # it has ended by itself
+                _cancel(runtime, child, terminate=terminate)
+        level = [grandchild for child in level for grandchild in unfinished(child)]
 
 
 def _cancel(runtime: Runtime, execution_id: str, *, terminate: bool) -> None:
@@ -96,11 +91,12 @@ def _undo(runtime: Runtime, present: Present) -> bool:
 
 def _end(runtime: Runtime, present: Present) -> bool:
     """Nothing is to be undone: it ends here and now."""
-    followed = is_followed(runtime, present.due)
+    followed = dispatch.is_followed(runtime, present.due)
+    awaited = bool(present.parent and present.parent.get("waits"))
     done = runtime.store.endings.cancel(
         present,
         retention=runtime.settings.retention,
-        follow_up=FOLLOW_UP if followed else None,
+        follow_up=dispatch.FOLLOW_UP if followed or awaited else None,
     )
     if not done:
         return False
@@ -110,6 +106,10 @@ def _end(runtime: Runtime, present: Present) -> bool:
         flow=present.flow,
         status=ExecutionStatus.CANCELLED,
     )
+    if awaited:
+        dispatch.tell_parent(runtime, present.parent, ExecutionStatus.CANCELLED)
+        if not followed:
+            runtime.store.executions.followed_up(present.id)
     if followed:  # a worker sees to it that Celery goes on with what follows a failure
         dispatch.republish(runtime, present.due)
     return True

@@ -98,6 +98,16 @@ def check_schedule(flow_id: str, checked: FlowOptions) -> None:
         logger.warning("Flow %r: %s", flow_id, doubt)
 
 
+def check_event(definition: Definition) -> None:
+    """Refuse a scheduled flow whose event cannot be what the scheduler sends."""
+    if definition.options.cron is not None and not definition.accepts(None):
+        raise InvalidOption(
+            f"flow {definition.id!r}: it has a cron, and its windows bring None as data, which the "
+            "type of its event refuses: annotate Event[None], or Event[... | None] if it is sent "
+            "with data as well"
+        )
+
+
 def check_celery_options(given: Mapping[str, Any]) -> None:
     """Refuse options of a Celery task that a flow does not have."""
     for name in given:

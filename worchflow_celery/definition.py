@@ -95,6 +95,17 @@ class Definition:
             "does not validate to the same again; make its validators accept their own output"
         )
 
+    def accepts(self, data: object) -> bool:
+        """Whether the event's type takes some data, as far as that is known yet."""
+        try:
+            if self._resolved:
+                self._validate_stored(data)
+        except InvalidEventData:
+            return False
+        except Exception:  # a validator of the user's raises what it likes
+            return True
+        return True
+
     @property
     def returns(self) -> Any:
         """The annotation of the result, or ``None``."""

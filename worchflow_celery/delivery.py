@@ -28,7 +28,7 @@ from worchflow_celery.outcome import (
     message_of,
 )
 from worchflow_celery.publisher import HEADER
-from worchflow_celery.settlement import LONGEST_COUNTDOWN, is_followed
+from worchflow_celery.settlement import LONGEST_COUNTDOWN
 from worchflow_celery.store.records import Claim, Due, Finished
 
 logger = logging.getLogger(__name__)
@@ -145,13 +145,14 @@ class Delivery:
         finished = self._runtime.store.executions.follow_up(self._request.id)
         if finished is None:
             raise Ignore
+        dispatch.tell_parent(self._runtime, finished.parent, finished.status)
         self._hand_back(finished.canvas)
         if finished.status == "completed":
             return codec.plain_of(finished.result or "null")
         raise _failure(finished)
 
     def _restore(self, claim: Claim) -> None:
-        if is_followed(self._runtime, claim):
+        if dispatch.is_followed(self._runtime, claim):
             self._hand_back(claim.canvas)
 
     def _hand_back(self, stored: str | None) -> None:

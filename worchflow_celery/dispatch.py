@@ -22,7 +22,10 @@ from worchflow_celery.errors import (
 from worchflow_celery.models import ExecutionStatus
 from worchflow_celery.publisher import Message
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Due, NewExecution
+from worchflow_celery.store.records import Claim, Due, NewExecution
+
+#: Seconds after which a dispatcher looks whether Celery has gone on with links, chain and chord.
+FOLLOW_UP = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,9 @@ class Request:
     canvas: Mapping[str, Any] | None = None
     #: What its messages carry beside the id, so that later ones equal the first.
     message: Mapping[str, Any] | None = None
+    #: The step that begins it, and how many executions are above it.
+    parent: Mapping[str, Any] | None = None
+    depth: int = 0
 
 
 def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[str, bool]:
@@ -86,7 +92,7 @@ def send_by_name(
     return send(runtime, request)[0]
 
 
-def send_many(runtime: Runtime, requests: Sequence[Request]) -> set[str]:
+def send_many(runtime: Runtime, requests: Sequence[Request], *, publish: bool = True) -> set[str]:
     """Start executions with ids of their own in one write; return the ids of those started.
 
     Those that exist are left alone.
@@ -99,7 +105,7 @@ def send_many(runtime: Runtime, requests: Sequence[Request]) -> set[str]:
     for new in many:
         if new.id in fresh:
             tell_queued(runtime, new.id, new.flow)
-            if not _publish_new(runtime, new):
+            if publish and not _publish_new(runtime, new):
                 unpublished.append(new.id)
     if unpublished:
         with suppress(StoreUnavailable):  # they are stored, and due in a few seconds all the same
@@ -144,6 +150,20 @@ def signal(runtime: Runtime, execution_id: str, name: str, data: object) -> None
         )
     runtime.store.signals.insert(execution_id, name, text)
     call(runtime, execution_id, f"signal:{name}")
+
+
+def tell_parent(runtime: Runtime, parent: Mapping[str, Any] | None, status: str) -> None:
+    """A child has ended: its parent is called for the last one, or for one without a result."""
+    if not parent or not parent.get("waits"):
+        return
+    key = parent["key"]
+    if status != "completed" or runtime.store.children.are_finished(parent["id"], key):
+        call(runtime, parent["id"], children_of(key))
+
+
+def children_of(key: str) -> str:
+    """What an execution waits for that waits for the children of a step."""
+    return f"children:{key}"
 
 
 def call(runtime: Runtime, execution_id: str, what: str) -> None:
@@ -219,7 +239,17 @@ def _new_execution(request: Request) -> NewExecution:
         scheduled_for=request.scheduled_for,
         canvas=dumped(request.canvas),
         message=dumped(request.message),
+        parent=request.parent,
+        depth=request.depth,
     )
+
+
+def is_followed(runtime: Runtime, claim: Claim | Due) -> bool:
+    """Whether Celery has something to do after the end: links, or a result that it is to keep."""
+    if claim.canvas is not None:
+        return True
+    kept = claim.message is not None and loaded(claim.message).get("ignore_result") is False
+    return kept and runtime.keeps_results
 
 
 def tell_queued(runtime: Runtime, execution_id: str, flow: str) -> None:

@@ -123,6 +123,13 @@ class TaskFailed(WorchflowError, RuntimeError):
 
     error: ErrorInfo | None = None
 
+    @classmethod
+    def of(cls, error: ErrorInfo) -> "TaskFailed":
+        """The failure of a task that raised this."""
+        failure = cls(f"{error.type}: {error.message}")
+        failure.error = error
+        return failure
+
 
 class NonRetriableError(WorchflowError):
     """Raise it in a handler or a step to fail without another attempt."""

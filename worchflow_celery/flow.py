@@ -121,6 +121,10 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
             return self.definition.function(*args, **kwargs)
         return Delivery(self).run(args, kwargs)
 
+    def run_here(self, execution_id: str) -> None:
+        """Run an execution in this process at once."""
+        self._apply(execution_id, throw=False)
+
     def after_return(self, *args: Any) -> None:
         """Celery has sent links, chain and chord: they need not be looked after any more."""
         if self._request.get("worchflow_follow_up"):

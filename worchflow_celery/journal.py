@@ -14,7 +14,6 @@ from worchflow_celery.errors import (
     Interruption,
     LeaseLost,
     NonRetriableError,
-    RetryAfter,
     StepMisuse,
     Stopped,
     StoreUnavailable,
@@ -23,7 +22,7 @@ from worchflow_celery.errors import (
 )
 from worchflow_celery.leases import Lease
 from worchflow_celery.options import StepOptions, check_step_name
-from worchflow_celery.outcome import describe, name_of, seconds_until
+from worchflow_celery.outcome import describe, name_of, step_delay
 from worchflow_celery.replay import Keys, Known, Replay, Run, to_undo
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Checkpoint, Claim, Ending, Recorded
@@ -172,16 +171,14 @@ class Journal:
     def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
         """Record a failed run; return the seconds until the next one, or raise the error."""
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
-        final = final or self._replay.failures_of_attempt(run.key) >= options.retries
+        final = final or self.failures(run.key) >= options.retries
         raised = name_of(error) if final else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
         self._replay.failed(self._insert(failure))
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
-        delay = 0.0 if self._eager else options.retry_delay
-        if isinstance(error, RetryAfter) and not self._eager:
-            delay = max(delay, seconds_until(error.when, self.now()))
+        delay = 0.0 if self._eager else step_delay(options, error, self.now())
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
             run.key,
@@ -219,10 +216,15 @@ class Journal:
             self._tell(signals.step_completed, run)
         return stored
 
-    def record_failure(self, run: Run, error: Exception, **fields: Any) -> None:
+    def record_failure(self, run: Run, failure: Exception, **fields: Any) -> None:
         """Record that a wait has failed."""
-        self._replay.failed(self.record(run, "failed", error=describe(error), **fields))
-        self._tell(signals.step_failed, run, error=error)
+        self._replay.failed(self.record(run, "failed", **fields))
+        self._tell(signals.step_failed, run, error=failure)
+
+    def failures(self, key: str) -> int:
+        """How many runs of a step have failed in this attempt, its crashes included."""
+        begun = self._claim.attempt_epoch
+        return sum(one.epoch >= begun for one in self._replay.failures(key))
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
         """Record that a step's effect has happened and that its value cannot be kept."""

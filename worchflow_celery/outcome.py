@@ -19,7 +19,7 @@ from worchflow_celery.errors import (
     WorchflowError,
     WorkerLost,
 )
-from worchflow_celery.options import TEN_YEARS, FlowOptions
+from worchflow_celery.options import TEN_YEARS, FlowOptions, StepOptions
 
 #: Bytes that are kept of an error's message, and of its traceback.
 TEXT_LIMIT = 8192
@@ -142,6 +142,13 @@ def retry_delay(
     # The exponent is bounded: 2.0 ** 1024 would overflow, and the limit cuts long before.
     delay = min(base * 2.0 ** min(retry - 1, 64), options.retry_backoff_max)
     return delay * jitter() if options.retry_jitter else delay
+
+
+def step_delay(options: StepOptions, error: Exception, now: datetime) -> float:
+    """Seconds before a step runs again that has failed."""
+    if not isinstance(error, RetryAfter):
+        return options.retry_delay
+    return max(options.retry_delay, seconds_until(error.when, now))
 
 
 def seconds_until(when: float | timedelta | datetime, now: datetime) -> float:

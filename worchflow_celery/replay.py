@@ -10,12 +10,15 @@ from typing import Any
 from worchflow_celery import codec
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.errors import (
+    ChildFailed,
     LeaseLost,
     NonRetriableError,
     PayloadTooLarge,
     StoreUnavailable,
+    TaskFailed,
     UnserializableResult,
 )
+from worchflow_celery.models import ErrorInfo
 from worchflow_celery.outcome import revived
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Claim, Ending, Recorded
@@ -151,10 +154,6 @@ class Replay:
         """The runs of a step that failed."""
         return self._failures.get(key, ())
 
-    def failures_of_attempt(self, key: str) -> int:
-        """Counted from the attempt's beginning, crashes included: each has a step's retries."""
-        return sum(run.epoch >= self._claim.attempt_epoch for run in self.failures(key))
-
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
         checkpoint = self.recorded(key)
@@ -174,7 +173,7 @@ class Replay:
         """
         last = max(self.failures(key), key=lambda run: run.attempt, default=None)
         if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
-            raise revived(last.error or {}, last.raised)
+            raise _with_details(revived(last.error or {}, last.raised), last)
 
     def value_of(self, checkpoint: Recorded, annotation: Any) -> Any:
         """The result of a step; raises its final error."""
@@ -189,3 +188,12 @@ class Replay:
                 f"the checkpoint of step {checkpoint.key!r} of execution {self._claim.id!r} "
                 f"cannot be read: {error}"
             ) from error
+
+
+def _with_details(error: Exception, run: Recorded) -> Exception:
+    """A failure of something outside, with what was recorded of it."""
+    if isinstance(error, ChildFailed):
+        error.execution_id = run.ref
+    if isinstance(error, TaskFailed) and run.error:
+        return TaskFailed.of(ErrorInfo(**run.error))
+    return error

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from worchflow_celery.dispatch import loaded
+from worchflow_celery.dispatch import FOLLOW_UP, is_followed
 from worchflow_celery.errors import PayloadTooLarge, StoreUnavailable
 from worchflow_celery.outcome import (
     CALLED_OFF,
@@ -21,13 +21,11 @@ from worchflow_celery.outcome import (
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.attempts import Settlement
 from worchflow_celery.store.executions import PUBLISHED_FOR
-from worchflow_celery.store.records import Claim, Due
+from worchflow_celery.store.records import Claim
 
 #: The longest retry delay that a Celery message is trusted with, in seconds: it sits in the
 #: memory of one worker until then. Longer ones are left to the dispatcher.
 LONGEST_COUNTDOWN = 60.0
-#: Seconds after which a dispatcher looks whether Celery has gone on with links, chain and chord.
-FOLLOW_UP = 10.0
 #: Seconds between two tries of a write while MongoDB is away.
 _AGAIN = 0.2
 
@@ -47,8 +45,8 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
                 return outcome
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
                 return Cancelled(CALLED_OFF)
-            if settlement.uncalled:  # called meanwhile: it has to look again
-                settlement = replace(settlement, delay=0.0, held=False, awaits=(), uncalled=False)
+            if settlement.awaits:  # called meanwhile: it has to look again
+                settlement = replace(settlement, delay=0.0, held=False, awaits=())
             else:
                 return Lost()
         except PayloadTooLarge as error:
@@ -58,14 +56,6 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
                 return Lost()  # its lease runs out, and another worker goes on
             again = True
             time.sleep(_AGAIN)
-
-
-def is_followed(runtime: Runtime, claim: Claim | Due) -> bool:
-    """Whether Celery has something to do after the end: links, or a result that it is to keep."""
-    if claim.canvas is not None:
-        return True
-    kept = claim.message is not None and loaded(claim.message).get("ignore_result") is False
-    return kept and runtime.keeps_results
 
 
 def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:
@@ -86,14 +76,7 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
         case Waiting(delay, awaits):
-            return Settlement(
-                "waiting",
-                "waiting",
-                delay=delay,
-                held=True,
-                awaits=awaits,
-                uncalled=bool(awaits),
-            )
+            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)
 
 
@@ -112,7 +95,7 @@ def _end(
         result=result,
         error=error,
         retention=runtime.settings.retention,
-        follow_up=FOLLOW_UP if is_followed(runtime, claim) else None,
+        follow_up=FOLLOW_UP if is_followed(runtime, claim) or claim.is_awaited else None,
         unwound=unwound is not None,
         compensated=unwound.compensated if unwound else None,
     )

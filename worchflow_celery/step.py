@@ -3,12 +3,12 @@
 import functools
 import inspect
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from worchflow_celery import options, waits
+from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, Context, running_step
@@ -99,6 +99,60 @@ class Step(Context):
         names = options.check_signals(signals, name)
         seconds = options.check_timeout(timeout, name)
         return self._wait(name, waits.receive, names, seconds, None)
+
+    def invoke(
+        self,
+        name: str,
+        flow: Any,
+        data: Any = None,
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Start an execution of ``flow`` (a flow or its id) exactly once; return its result.
+
+        No worker is held meanwhile. Raises ``ChildFailed`` when it fails or is cancelled, and,
+        having cancelled it, ``StepTimeout`` after ``timeout`` (seconds or a timedelta).
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, children.invoke, flow, data, seconds)
+
+    def invoke_all(
+        self,
+        name: str,
+        flow: Any,
+        items: Iterable[Any],
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> list[Any]:
+        """Start an execution for each item; return their results in the same order.
+
+        As ``invoke``: the first child that fails fails the step, the others go on.
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, children.invoke_all, flow, list(items), seconds)
+
+    def send(self, name: str, flow: Any, data: Any = None) -> str:
+        """Start an execution of ``flow`` exactly once, and go on; return its id."""
+        return self._wait(name, children.send, flow, data)
+
+    def apply(
+        self,
+        name: str,
+        signature: Any,
+        *,
+        retries: int = 0,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Run an ordinary Celery task, group, chain or chord as a step; return its result.
+
+        ``signature`` is Celery's, as in ``task.s(1)``; it runs where Celery routes it, and no
+        worker is held here meanwhile. Its answer comes through its own callbacks, so no result
+        backend is needed, but by chords. Raises ``TaskFailed``, and ``StepTimeout`` when no
+        answer comes within ``timeout`` (seconds or a timedelta) - without one, a task that Celery
+        loses is waited for until the execution is cancelled. ``retries`` more runs follow.
+        """
+        seconds = options.check_timeout(timeout, name)
+        return self._wait(name, tasks.apply, signature, options.check_retries(retries), seconds)
 
     def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         with self._deadline.suspended() if self._deadline else _NOTHING:

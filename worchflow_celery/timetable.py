@@ -20,7 +20,7 @@ from worchflow_celery.windows import Gap, Passed
 logger = logging.getLogger(__name__)
 
 #: Flows, and windows, that are seen to in one go: between two of them the leader looks up.
-BATCH = 500
+BATCH = 1000
 #: Seconds between two measurements of MongoDB's clock.
 _CLOCK_EVERY = 30.0
 #: After which time a schedule that could not be read is tried again.
@@ -78,11 +78,16 @@ class Timetable:
         lines = [self._lines[flow] for flow in flows]
         self._runtime.store.schedules.begin(lines)
         for line in lines:
+            next_run = windows.next_window(line, known.now)
+            logger.info(
+                "Flow %s is due at %r in %s: next at %s",
+                line.flow,
+                line.cron,
+                line.timezone,
+                next_run,
+            )
             signals.schedule_registered.send(
-                self._runtime.sender,
-                flow=line.flow,
-                cron=line.cron,
-                next_run=windows.next_window(line, known.now),
+                self._runtime.sender, flow=line.flow, cron=line.cron, next_run=next_run
             )
         return bool(lines)
 

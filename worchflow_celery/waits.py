@@ -1,7 +1,7 @@
 """Steps in which an execution waits, and holds no worker meanwhile: for a time, for signals."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from worchflow_celery import codec
 from worchflow_celery.errors import InvalidEventData
 from worchflow_celery.journal import Journal
-from worchflow_celery.outcome import name_of
+from worchflow_celery.outcome import describe, name_of
 from worchflow_celery.store.records import Recorded
 from worchflow_celery.store.signals import Received
 
@@ -30,6 +30,8 @@ class Wait:
         self.name = name
         self.kind = kind
         self.key = journal.begin(name)
+        #: Whether this is where it began.
+        self.is_new = False
 
     def recorded(self) -> Recorded | None:
         """How it ended, when it has; raises what it raised then."""
@@ -40,9 +42,27 @@ class Wait:
         self.journal.boundary()
         self._run = self.journal.start(self.key, self.name)
 
+    @property
+    def is_of_earlier_attempt(self) -> bool:
+        """Whether it began in an earlier attempt than this one."""
+        begun = self.journal.begun(self._run)
+        return begun is not None and begun.epoch < self.journal.claim.attempt_epoch
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether its beginning ended in a crash: it may not have come to what follows it."""
+        begun = self.journal.begun(self._run)
+        return begun is not None and begun.epoch in self.journal.claim.crashed
+
+    @property
+    def failures(self) -> int:
+        """How many runs of it have failed in this attempt."""
+        return self.journal.failures(self.key)
+
     def until(self, seconds: float | None) -> datetime | None:
         """When it is over at the latest: so many seconds after it began, in whatever attempt."""
         begun = self.journal.begun(self._run)
+        self.is_new = begun is None
         if begun is None:
             end = None if seconds is None else self.journal.now() + timedelta(seconds=seconds)
             text = codec.encode(end)
@@ -71,10 +91,23 @@ class Wait:
         """It has ended with this result, encoded."""
         return self.journal.record(self._run, "completed", kind=self.kind, result=text, ref=ref)
 
-    def fail(self, error: Exception, ref: str | None = None, *, told: bool = True) -> Exception:
-        """It has ended with this error; ``told``: a later attempt raises the same by itself."""
+    def fail(
+        self,
+        error: Exception,
+        ref: str | None = None,
+        *,
+        told: bool = True,
+        cause: Mapping[str, str] | None = None,
+    ) -> Exception:
+        """It has ended with this error; ``told``: after a crash it is raised again by itself.
+
+        ``cause`` is recorded in the place of the error: that of something outside.
+        """
         raised = name_of(error) if told else None
-        self.journal.record_failure(self._run, error, kind=self.kind, raised=raised, ref=ref)
+        recorded = dict(cause or describe(error))
+        self.journal.record_failure(
+            self._run, error, kind=self.kind, error=recorded, raised=raised, ref=ref
+        )
         return error
 
 

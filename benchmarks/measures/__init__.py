@@ -2,7 +2,16 @@
 
 from collections.abc import Callable, Iterator
 
-from benchmarks.measures import latency, memory, processor, resume, sending, steps, throughput
+from benchmarks.measures import (
+    latency,
+    memory,
+    processor,
+    resume,
+    schedule,
+    sending,
+    steps,
+    throughput,
+)
 from benchmarks.rows import Row
 from benchmarks.stage import Stage
 
@@ -15,5 +24,6 @@ MEASURES: dict[str, Measure] = {
     "latency": latency.measure,
     "resume": resume.measure,
     "steps": steps.measure,
+    "schedule": schedule.measure,
     "memory": memory.measure,
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.beats import Room, room
-from tests.support import ROOT, eventually
+from tests.support import ROOT, eventually, workers
 from worchflow_celery.servers import Servers
 
 
@@ -22,7 +22,7 @@ def opened(running_servers: Servers, tmp_path: Path) -> Iterator[Room]:
         tmp_path,
         redis_url=running_servers.redis_url,
         database_url=running_servers.database_url,
-        TEST_ENTRIES="yes",
+        TEST_ENTRIES="interval rare periodic",
     ) as place:
         yield place
 
@@ -35,6 +35,16 @@ def test_its_short_name_and_celery_s_options_are_taken(opened: Room, tmp_path: P
 
     assert beat.stop() == 0
     assert not list(tmp_path.glob("shelf*"))
+
+
+def test_a_worker_may_hold_a_scheduler_which_ends_with_it(opened: Room, tmp_path: Path) -> None:
+    with workers(opened.bench, tmp_path, "tests.acceptance.timed") as start:
+        worker = start("-B", "--scheduler", "worchflow", "-P", "threads")
+        opened.grow("all", 1)
+
+        assert worker.stop() == 0
+    with opened.bench.broker() as broker:
+        assert not broker.exists(f"{opened.bench.prefix}:leader")
 
 
 def test_without_election_there_is_no_lock(opened: Room) -> None:
@@ -80,7 +90,7 @@ def entries(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) 
         tmp_path_factory.mktemp("entries"),
         redis_url=running_servers.redis_url,
         database_url=running_servers.database_url,
-        TEST_ENTRIES="yes",
+        TEST_ENTRIES="interval rare periodic",
     ) as opened:
         began = opened.beat("one") and datetime.now(UTC)
         opened.beat("two")

@@ -82,7 +82,7 @@ def without_redis(running_servers: Servers, directory: Path) -> Played:
 
 @pytest.fixture(scope="module")
 def without_mongodb(running_servers: Servers, directory: Path) -> Played:
-    """MongoDB is away for eight seconds."""
+    """MongoDB is away for twenty seconds."""
     place = directory / "mongod"
     with (
         own_mongod(place / "server") as server,
@@ -91,7 +91,7 @@ def without_mongodb(running_servers: Servers, directory: Path) -> Played:
         start_two(opened)
         began = time.time()
         server.stop()
-        let_pass(began, 8)
+        let_pass(began, 20)
         server.start()
         return collect(opened, began)
 

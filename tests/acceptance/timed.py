@@ -1,12 +1,15 @@
 """The app that acceptance tests run in real beats; what these tell is written down."""
 
+import json
 import os
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.signals import beat_init
 
 from tests.acceptance.shop import Diary
 from worchflow_celery import Event, Worchflow, signals
@@ -45,8 +48,9 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
     diary = Diary(Path(environment["TEST_DIRECTORY"]))
     for policy in environment.get("TEST_POLICIES", "all").split():
         define(worchflow, policy, diary)
-    if "TEST_ENTRIES" in environment:
-        add_entries(app)
+    for flow, options in json.loads(environment.get("TEST_FLOWS", "{}")).items():
+        worchflow.flow(flow, **options)(do_nothing)
+    add_entries(app, environment.get("TEST_ENTRIES", "").split())
     return app, worchflow, diary
 
 
@@ -64,17 +68,43 @@ def define(worchflow: Worchflow, policy: str, diary: Diary) -> None:
         diary.write("ran", event.id)
 
 
-def add_entries(app: Celery) -> None:
-    """Ordinary entries, declared in both of Celery's ways."""
+def do_nothing(event: Event[None]) -> None:
+    """What flows do that are only counted."""
+
+
+def add_entries(app: Celery, names: list[str]) -> None:
+    """Ordinary entries, declared in all of Celery's ways; those of other names are rare."""
     app.conf.beat_schedule = {
-        "interval": {"task": "interval", "schedule": 1.0},
-        "rare": {"task": "rare", "schedule": 3600.0},
+        name: {"task": name, "schedule": 1.0 if name == "interval" else 3600.0}
+        for name in names
+        if name != "periodic"
     }
 
     def periodic(sender: Celery, **_: Any) -> None:
         sender.add_periodic_task(1.0, sender.signature("periodic"), name="periodic")
 
-    app.on_after_finalize.connect(periodic, weak=False)
+    if "periodic" in names:
+        app.on_after_finalize.connect(periodic, weak=False)
+
+
+def change_entries(app: Celery) -> None:
+    """When its first window has come, beat's entries become others while it runs."""
+    services: list[Any] = []
+
+    def change(**_: Any) -> None:
+        scheduler = services[0].scheduler
+        scheduler.schedule.pop("removed", None)
+        scheduler.update_from_dict(
+            {name: {"task": name, "schedule": 1.0} for name in ("added", "changed")}
+        )
+
+    beat_init.connect(lambda sender, **_: services.append(sender), weak=False)
+    signals.schedule_triggered.connect(change, weak=False)
+
+
+def die_halfway(**_: Any) -> None:
+    """Between the execution of a window, which is stored, and the cursor, which has not moved."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def tell(diary: Diary, beat: str) -> None:
@@ -92,3 +122,7 @@ if "TEST_PREFIX" in os.environ:
     app, worchflow, diary = build(os.environ)
     if "TEST_BEAT" in os.environ:
         tell(diary, os.environ["TEST_BEAT"])
+    if "TEST_CHANGES" in os.environ:
+        change_entries(app)
+    if "TEST_DIES" in os.environ:
+        signals.execution_updated.connect(die_halfway)

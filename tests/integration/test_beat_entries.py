@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from celery import Celery
-from celery.schedules import crontab, schedule
+from celery.schedules import crontab, schedule, solar
 
 from tests.integration.schedules import Clockwork, heard, last_ran, runs, turn
 from tests.support import Bench, eventually
@@ -72,6 +72,44 @@ def test_a_crontab_entry_keeps_to_the_app_s_time_zone(
     turn(scheduler(**entries))
 
     assert (runs(bench, "past"), runs(bench, "other")) == (1, 0)
+
+
+def at_noon(ago: timedelta) -> solar:
+    """Where the sun stood highest so long ago, a quarter of an hour more or less."""
+    hour = (datetime.now(UTC) - ago) - datetime.now(UTC).replace(hour=12, minute=0)
+    west = hour / timedelta(hours=1) * 15
+    return solar("solar_noon", 0, (180 - west) % 360 - 180)
+
+
+def test_an_entry_may_keep_to_the_sun(
+    alone: Worchflow, scheduler: Callable[..., Scheduler], bench: Bench
+) -> None:
+    entries = {
+        "past": {**ENTRY, "schedule": at_noon(timedelta(minutes=30))},
+        "other": {**ENTRY, "schedule": at_noon(timedelta(hours=12))},
+    }
+    turn(scheduler(**entries))
+    for name in entries:
+        last_ran(bench, timedelta(hours=1), name)
+
+    turn(scheduler(**entries))
+
+    assert (runs(bench, "past"), runs(bench, "other")) == (1, 0)
+
+
+def test_entries_that_change_while_beat_runs_are_fired_as_they_are(
+    alone: Worchflow, scheduler: Callable[..., Scheduler], bench: Bench
+) -> None:
+    beat = scheduler(removed={"task": "removed", "schedule": 0.1}, entry=ENTRY)
+    turn(beat)
+    before = runs(bench, "removed")
+
+    del beat.schedule["removed"]
+    beat.update_from_dict({"entry": {**ENTRY, "schedule": 0.1}})
+    beat.add(name="added", task="ordinary", schedule=schedule(0.1))
+    eventually(lambda: (beat.tick(), runs(bench) >= 2 and runs(bench, "added") >= 2)[1])
+
+    assert runs(bench, "removed") == before
 
 
 def test_two_schedulers_send_each_run_once(

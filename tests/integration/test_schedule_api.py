@@ -1,14 +1,16 @@
 """Schedules as a user declares, reads, pauses and triggers them."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from celery import Celery
+from pydantic import BaseModel, BeforeValidator
 
 from tests.integration.schedules import Clockwork
 from tests.support import Bench, deliver
-from worchflow_celery import Worchflow, cron
+from worchflow_celery import Event, Worchflow, cron
 from worchflow_celery.errors import CorruptDocument, InvalidOption, ScheduleNotFound
 
 HOUR = timedelta(hours=1)
@@ -47,6 +49,82 @@ def test_a_schedule_that_cannot_be_is_refused_at_decoration(
 def test_a_refusal_names_the_flow(worchflow: Worchflow, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="report"):
         worchflow.flow("report", **options)(lambda event: None)
+
+
+def test_an_expression_that_looks_like_a_slip_is_told_at_decoration_with_its_next_runs(
+    worchflow: Worchflow, caplog: pytest.LogCaptureFixture
+) -> None:
+    worchflow.flow("report", cron="0 0 1 1/12 *")(lambda event: None)
+
+    assert "Flow 'report': cron is '0 0 1 1/12 *': the step of '1/12' in the month" in caplog.text
+    assert f"the next runs are {cron.next_run('@yearly'):%Y-%m-%dT%H:%M:%SZ}, " in caplog.text
+
+
+def test_a_scheduler_logs_what_a_new_schedule_means(
+    clockwork: Clockwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    clockwork.flow("report", cron="0 30 4 * * *", timezone="Europe/Berlin")
+
+    with caplog.at_level("INFO", logger="worchflow_celery"):
+        clockwork.open()
+
+    next_run = cron.next_run("30 4 * * *", clockwork.now(), "Europe/Berlin")
+    line = f"Flow report is due at '0 30 4 * * *' in Europe/Berlin: next at {next_run}"
+    assert caplog.messages.count(line) == 1
+
+
+class Order(BaseModel):
+    amount: int
+
+
+def fastidious(data: object) -> object:
+    raise ConnectionError("this validator asks a server")
+
+
+def handler(annotation: object) -> Callable[[Any], None]:
+    def handle(event: Any) -> None: ...
+
+    handle.__annotations__["event"] = annotation
+    return handle
+
+
+@pytest.mark.parametrize(
+    "annotation", [Event[int], Event[Order], Event[dict[str, Any]], "Event[int]"]
+)
+def test_a_scheduled_flow_whose_event_refuses_none_is_refused_at_decoration(
+    worchflow: Worchflow, annotation: object
+) -> None:
+    with pytest.raises(InvalidOption, match=r"'report'.*annotate Event\[None\]"):
+        worchflow.flow("report", cron="@daily")(handler(annotation))
+
+    assert "report" not in worchflow.flows
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Event[None],
+        Event[Order | None],
+        Event[Any],
+        Event,
+        Any,
+        "Event[DefinedLater]",
+        Event[Annotated[Order, BeforeValidator(lambda data: data or Order(amount=0))]],
+        Event[Annotated[int, BeforeValidator(fastidious)]],
+    ],
+)
+def test_a_scheduled_flow_whose_event_takes_none_or_is_not_known_yet_is_taken(
+    worchflow: Worchflow, annotation: object
+) -> None:
+    worchflow.flow("report", cron="@daily")(handler(annotation))
+
+    assert "report" in worchflow.flows
+
+
+def test_a_flow_without_a_schedule_may_refuse_none(worchflow: Worchflow) -> None:
+    worchflow.flow("report")(handler(Event[int]))
+
+    assert "report" in worchflow.flows
 
 
 def test_a_scheduled_flow_s_id_leaves_room_for_the_window(worchflow: Worchflow) -> None:

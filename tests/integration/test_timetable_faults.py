@@ -1,4 +1,4 @@
-"""Timetables between clocks that disagree, documents that are broken, and many schedules."""
+"""Timetables between clocks that disagree, with documents that are broken, without a broker."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -140,50 +140,3 @@ def test_a_decision_outlives_the_retention_of_its_execution(
     indexes = bench.collection("windows").index_information()
     assert window["expires_at"] - window["fired_at"] == HOUR
     assert indexes["expired"]["expireAfterSeconds"] == 0
-
-
-@pytest.fixture
-def thousand(clockwork: Clockwork) -> Clockwork:
-    """A thousand schedules; those of the hundred flows `due…` are hourly."""
-    for number in range(900):
-        clockwork.flow(f"idle{number}", cron="@yearly")
-    for number in range(100):
-        clockwork.flow(f"due{number}", cron="@hourly")
-    clockwork.open()
-    return clockwork
-
-
-def commands(bench: Bench) -> dict[str, int]:
-    """How many commands of each kind the server has run."""
-    counts = bench.database.command("serverStatus")["metrics"]["commands"]
-    kinds = ("find", "getMore", "aggregate", "insert", "update", "delete", "findAndModify")
-    return {kind: int(counts[kind]["total"]) for kind in kinds}
-
-
-def spent(bench: Bench, before: dict[str, int]) -> dict[str, int]:
-    after = commands(bench)
-    return {kind: after[kind] - before[kind] for kind in after if after[kind] > before[kind]}
-
-
-def test_a_tick_with_nothing_due_asks_mongodb_nothing(thousand: Clockwork, bench: Bench) -> None:
-    timetable = thousand.open()
-    before = commands(bench)
-
-    timetable.fire_due()
-
-    assert spent(bench, before) == {}
-
-
-def test_a_tick_costs_four_commands_however_many_flows_are_due(
-    thousand: Clockwork, bench: Bench
-) -> None:
-    ago = [{"$set": {"seen": {"$subtract": ["$$NOW", 3_600_000]}}}]
-    bench.collection("schedules").update_many({"flow": {"$regex": "^due"}}, ago)
-    timetable = thousand.open()
-    thousand.windows("due0")  # makes the index
-    before = commands(bench)
-
-    timetable.fire_due()
-
-    assert spent(bench, before) == {"find": 1, "insert": 2, "update": 1}
-    assert bench.messages() == 100

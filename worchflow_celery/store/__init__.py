@@ -3,6 +3,7 @@
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.calls import Calls
+from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
@@ -23,6 +24,7 @@ class Store:
         self.sweep = Sweep(database)
         self.calls = Calls(database)
         self.endings = Endings(database)
+        self.children = Children(database)
         self.signals = Signals(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

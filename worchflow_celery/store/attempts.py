@@ -35,10 +35,8 @@ class Settlement:
     delay: float | None = None
     #: Not to be claimed before it is due.
     held: bool = False
-    #: What calls a waiting one back before it is due.
+    #: What calls a waiting one back before it is due; it has not come since the claim.
     awaits: tuple[str, ...] = ()
-    #: Only if it was not called since it was claimed.
-    uncalled: bool = False
     #: Whether its next message is published by whoever settles.
     published: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
@@ -139,7 +137,7 @@ class Attempts:
         query = held(claim)
         if settlement.status != "cancelled" and not settlement.unwound:
             query["asked"] = {"$ne": "cancel"}
-        if settlement.uncalled:
+        if settlement.awaits:
             query["calls"] = claim.calls or None
         with translated(self._database.settings):
             settled = self._write_end(query, settlement)
@@ -173,6 +171,8 @@ class Attempts:
         query = {"_id": {"$eq": execution_id}, "owner.token": token, "status": "processing"}
         with translated(self._database.settings):
             self._collection.update_one(query, {"$set": change, "$unset": {"due_at": ""}})
+            awaited = {"_id": {"$eq": execution_id}, "status": "failed", "parent.waits": True}
+            self._collection.update_one(awaited, {"$set": {"follow_up_at": now}})
 
     @property
     def _collection(self) -> "Collection[Document]":

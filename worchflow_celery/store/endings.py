@@ -127,16 +127,6 @@ class Endings:
         }
         return self._change(present, change)
 
-    def children(self, execution_id: str) -> list[str]:
-        """The unfinished executions that steps of this one wait for."""
-        query = {
-            "parent.id": {"$eq": execution_id},
-            "parent.waits": True,
-            "due_at": {"$exists": True},
-        }
-        with translated(self._database.settings):
-            return [one["_id"] for one in self._collection.find(query, {"_id": 1})]
-
     def _change(self, present: Present, change: Document) -> bool:
         query = {"_id": present.id, "status": present.status, "epoch": present.epoch}
         with translated(self._database.settings):

@@ -26,6 +26,7 @@ from worchflow_celery.store.records import (
 
 #: Seconds after a publish until the message counts as lost.
 PUBLISHED_FOR = 5.0
+_OUTCOME = ("status", "result", "error")
 _FINISHED = {"completed", "failed", "cancelled"}
 
 
@@ -80,7 +81,7 @@ class Executions:
 
     def raw_result(self, execution_id: str) -> tuple[str, str | None, Mapping[str, Any] | None]:
         """The status of an execution, its encoded result and its error."""
-        document = self._find_one(execution_id, {"status": 1, "result": 1, "error": 1})
+        document = self._find_one(execution_id, dict.fromkeys(_OUTCOME, 1))
         if document is None:
             raise _not_found(execution_id)
         status = document.get("status")
@@ -127,7 +128,7 @@ class Executions:
     def follow_up(self, execution_id: str) -> Finished | None:
         """A finished execution after which Celery has yet to go on."""
         document = self._find_one(
-            execution_id, {"status": 1, "result": 1, "error": 1, "canvas": 1, "follow_up_at": 1}
+            execution_id, dict.fromkeys([*_OUTCOME, "canvas", "parent", "follow_up_at"], 1)
         )
         if document is None or document.get("follow_up_at") is None:
             return None
@@ -137,6 +138,7 @@ class Executions:
             result=document.get("result"),
             error=document.get("error"),
             canvas=document.get("canvas"),
+            parent=document.get("parent"),
         )
 
     def followed_up(self, execution_id: str) -> None:

@@ -33,15 +33,16 @@ EXECUTION_INDEXES = [
     IndexModel(
         [("status", ASCENDING), *_NEWEST], name="finished", partialFilterExpression=_FINISHED
     ),
-    IndexModel(
-        [("follow_up_at", ASCENDING)],
-        name="follow_up",
-        partialFilterExpression={"follow_up_at": {"$exists": True}},
-    ),
+    # Unfinished ones, so that the last of a thousand is found to be the last at no cost.
     IndexModel(
         [("parent.id", ASCENDING), ("parent.key", ASCENDING)],
         name="children",
         partialFilterExpression={"parent.id": {"$exists": True}, "due_at": {"$exists": True}},
+    ),
+    IndexModel(
+        [("follow_up_at", ASCENDING)],
+        name="follow_up",
+        partialFilterExpression={"follow_up_at": {"$exists": True}},
     ),
     IndexModel(
         [("expires_at", ASCENDING)],

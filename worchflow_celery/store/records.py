@@ -35,7 +35,7 @@ class NewExecution:
     canvas: str | None = None
     #: What its messages carry beside the id, as JSON.
     message: str | None = None
-    #: ``id`` and ``key`` of the step that began it; ``waits``: whether that step waits for its end.
+    #: ``id``, ``key`` and ``run`` of the step that began it, and whether that ``waits`` for it.
     parent: Mapping[str, Any] | None = None
     #: How many executions are above it.
     depth: int = 0
@@ -100,6 +100,11 @@ class Claim:
     parent: Mapping[str, Any] | None
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether a step of another execution waits for its end."""
+        return bool(self.parent and self.parent.get("waits"))
+
+    @property
     def resumed(self) -> bool:
         """Whether there may be checkpoints already."""
         return self.epoch > 1
@@ -129,6 +134,7 @@ class Finished:
     result: str | None
     error: Mapping[str, str] | None
     canvas: str | None
+    parent: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ Which of them are used up is written nowhere but in the checkpoints of the waits
 import itertools
 import secrets
 from collections.abc import Collection as Many
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pymongo.collection import Collection
@@ -26,6 +26,8 @@ class Received:
     name: str
     #: Encoded.
     data: str
+    #: Of a Celery task that failed, in the place of its result.
+    error: Mapping[str, str] | None = None
 
 
 class Signals:
@@ -34,29 +36,36 @@ class Signals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def insert(self, execution_id: str, name: str, data: str) -> None:
+    def insert(
+        self, execution_id: str, name: str, data: str, error: Mapping[str, str] | None = None
+    ) -> None:
         """Keep a signal for an execution."""
         now = self._database.now()
         moment = f"{int(now.timestamp() * 1000):013d}{next(_count) % 10**6:06d}"
-        document = {
+        document: Document = {
             "_id": f"{execution_id} {moment}{secrets.token_hex(3)} {name}",
             "name": name,
             "data": data,
             "at": now,
         }
+        if error is not None:
+            document["error"] = dict(error)
         with translated(self._database.settings):
             self._collection.insert_one(document)
 
     def first(self, execution_id: str, names: Sequence[str], taken: Many[str]) -> Received | None:
         """The earliest signal of these names that no wait has taken."""
+        found = (one for one in self.all(execution_id, names) if one.ref not in taken)
+        return next(found, None)
+
+    def all(self, execution_id: str, names: Sequence[str]) -> Iterator[Received]:
+        """The signals of these names in the order in which they came."""
         within = {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}
         query: Document = {"_id": within, "name": {"$in": list(names)}}
         with translated(self._database.settings):
-            for document in self._collection.find(query).sort("_id", 1):
-                ref = document["_id"].partition(" ")[2]
-                if ref not in taken:
-                    return Received(ref, document["name"], document["data"])
-        return None
+            for one in self._collection.find(query).sort("_id", 1):
+                ref = one["_id"].partition(" ")[2]
+                yield Received(ref, one["name"], one["data"], one.get("error"))
 
     @property
     def _collection(self) -> "Collection[Document]":
