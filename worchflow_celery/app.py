@@ -74,7 +74,7 @@ class Worchflow(Operations):
         timezone: str = "UTC",
         missed: str = "latest",
         overlap: str = "allow",
-        on_failure: None = None,
+        on_failure: Callable[..., Any] | None = None,
         queue: str | None = None,
         priority: int | None = None,
         **celery_task_options: Any,
@@ -90,7 +90,8 @@ class Worchflow(Operations):
         ``cron`` (five fields, or six with seconds first) in ``timezone`` starts it by the
         scheduler, with ``None`` as data; ``missed`` says which windows run that no leader fired
         (``latest``, ``all``, ``skip``), ``overlap="skip"`` lets none run while the last one's
-        execution has not ended. Other options are Celery's.
+        execution has not ended. ``on_failure(event, error, step)`` is called once when an
+        execution has failed. Other options are Celery's.
 
         Raises ``InvalidOption`` (a ``ValueError``) for an option that cannot be or an id that is
         taken, ``TypeError`` for a function that cannot be a flow.
@@ -114,14 +115,12 @@ class Worchflow(Operations):
         if id is not None:
             options.check_id(id, "flow id")
         checked = options.flow_options(given)
-        if on_failure is not None:
-            celery_task_options["on_failure"] = on_failure
         check_celery_options(celery_task_options)
 
         def decorate(function: Callable[..., Any]) -> Flow[Any, Any]:
             flow_id = id or self._automatic_id(function)
             check_schedule(flow_id, checked)
-            definition = Definition(flow_id, function, checked, names)
+            definition = Definition(flow_id, function, checked, names, on_failure)
             check_event(definition)
             return self._register(definition, celery_task_options)
 

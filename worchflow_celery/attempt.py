@@ -2,25 +2,18 @@
 
 import logging
 import secrets
-import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from worchflow_celery import dispatch, handler, restarting, signals
+from worchflow_celery import cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
+from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
 from worchflow_celery.dispatch import loaded
-from worchflow_celery.errors import (
-    HandOver,
-    LeaseLost,
-    Stopped,
-    StoreUnavailable,
-    Suspended,
-    WorkerLost,
-)
+from worchflow_celery.errors import LeaseLost, StoreUnavailable, WorkerLost
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
 from worchflow_celery.models import ErrorInfo, ExecutionStatus
@@ -40,18 +33,11 @@ from worchflow_celery.outcome import (
     over_crash_budget,
 )
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.settlement import is_followed, settle
-from worchflow_celery.shutdown import Phase
+from worchflow_celery.settlement import settle
 from worchflow_celery.store.records import Claim, Recorded, shown
+from worchflow_celery.unwinding import decide, unwind
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between two tries of a write while MongoDB is away.
-_AGAIN = 0.2
-#: What billiard makes of SIGTERM in a pool process: exit code 256 - 15, negated.
-_TERMINATED = -241
-#: Seconds in which a signal to all processes of a worker has reached its main one, too.
-_HEARD = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +65,18 @@ def attempt(
     lease = _claim(runtime, definition, execution_id, worker, early=eager)
     if lease is None:
         return None
-    keeper = runtime.process.keeper
     try:
-        outcome = instead or _run(runtime, definition, lease, eager=eager)
-        lease.settling = True
-        outcome = settle(runtime, lease.claim, outcome, eager=eager)
+        if lease.claim.ending is not None:
+            outcome = unwind(runtime, definition, lease, lease.claim.ending, eager=eager)
+            outcome = _conclude(runtime, definition, lease, outcome, False, eager=eager)
+        else:
+            ran = (instead, False) if instead else _run(runtime, definition, lease, eager=eager)
+            outcome = _conclude(runtime, definition, lease, *ran, eager=eager)
     finally:
-        keeper.drop(lease)
+        runtime.process.keeper.drop(lease)
+        runtime.process.reporter.forget(lease.claim)
     _tell(runtime, lease.claim, outcome)
-    if lease.claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
-        _tell_parent(runtime, lease.claim, _STATUS[type(outcome)])
+    _tell_family(runtime, lease.claim, outcome)
     return Ended(lease.claim, outcome)
 
 
@@ -130,42 +118,75 @@ def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
     return Cancelled(f"it was not to start after {expires}")
 
 
-def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool) -> Outcome:
-    """Run the handler; whatever comes out of it is the outcome."""
+def _run(
+    runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool
+) -> tuple[Outcome, bool]:
+    """Run the handler; whatever comes out of it is the outcome, with what may be to undo."""
     claim = lease.claim
+    try:
+        checkpoints = replay.read(runtime, claim) if claim.resumed else []
+    except LeaseLost:
+        return Lost(), False
+    except Exception as error:  # a corrupt document
+        return Failed(error), False
+    journal = Journal(runtime, lease, checkpoints, eager=eager)
+    try:
+        instead: Outcome | None = _not_to_run(runtime, claim)
+        if instead is None:
+            _check_budget(claim, checkpoints, definition.options.retries)
+    except Exception as error:  # a corrupt message, or a spent crash budget
+        instead = Failed(error)
+    outcome = instead or _call(runtime, definition, claim, journal)
+    return outcome, journal.undoable
+
+
+def _not_to_run(runtime: Runtime, claim: Claim) -> Cancelled | None:
     if claim.asked == "cancel":  # while it was on a worker that then died
         return Cancelled(CALLED_OFF)
-    try:
-        expired = _expired(runtime, claim)
-        if expired is not None:
-            return expired
-        checkpoints = _checkpoints(runtime, claim)
-        _check_budget(claim, checkpoints, definition.options.retries)
-    except LeaseLost:
-        return Lost()
-    except Exception as error:  # a corrupt document, or a spent crash budget
-        return Failed(error)
-    journal = Journal(runtime, lease, checkpoints, eager=eager)
+    return _expired(runtime, claim)
+
+
+def _call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> Outcome:
     try:
         outcome: Outcome = Completed(handler.call(runtime, definition, claim, journal))
     except BaseException as error:  # whatever a handler raises is its outcome
-        outcome = _outcome_of(runtime, definition, claim, error)
+        outcome = cut_short(runtime, error) or judge(
+            error,
+            attempt=claim.attempt,
+            options=definition.options,
+            now=runtime.store.database.now(),
+        )
     finally:
         journal.close()
-    return _interrupted(journal.interruption) or outcome
+    return interrupted(journal.interruption) or outcome
 
 
-def _checkpoints(runtime: Runtime, claim: Claim) -> list[Recorded]:
-    """What earlier attempts recorded: one read, and none for an execution that is new."""
-    while claim.resumed:
-        try:
-            store = runtime.store
-            return restarting.completed(store, claim, store.steps.read(claim.id))
-        except StoreUnavailable:
-            if runtime.shutdown.begun:
-                raise LeaseLost("the worker shuts down while MongoDB is away") from None
-            time.sleep(_AGAIN)
-    return []
+def _conclude(
+    runtime: Runtime,
+    definition: Definition,
+    lease: Lease,
+    outcome: Outcome,
+    undoable: bool,
+    *,
+    eager: bool,
+) -> Outcome:
+    """Write the outcome; before that undo what is to be undone. Returns what was written."""
+    while True:
+        if isinstance(outcome, Failed | Cancelled) and outcome.unwound is None:
+            follows = isinstance(outcome, Failed) and definition.on_failure is not None
+            if undoable or follows:
+                ending = decide(runtime, lease, outcome)
+                if ending is None:
+                    return Lost()
+                ended = unwind(runtime, definition, lease, ending, eager=eager)
+                if isinstance(outcome, Failed) and isinstance(ended, Failed):
+                    ended = replace(ended, error=outcome.error)  # with all that Celery shows of it
+                outcome = ended
+        lease.settling = True
+        settled = settle(runtime, lease.claim, outcome, eager=eager)
+        if settled is outcome or isinstance(settled, Lost):
+            return settled
+        outcome, lease.settling = settled, False
 
 
 def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> None:
@@ -178,51 +199,15 @@ def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> No
         )
 
 
-def _interrupted(interruption: BaseException | None) -> Outcome | None:
-    match interruption:
-        case LeaseLost():
-            return Lost()
-        case Suspended(delay=delay, awaits=awaits):
-            return Waiting(delay, awaits)
-        case Stopped(what="cancel"):
-            return Cancelled(CALLED_OFF)
-        case Stopped(what="pause"):
-            return Paused()
-        case HandOver():
-            return HandedOver()
-    return None
-
-
-def _outcome_of(
-    runtime: Runtime, definition: Definition, claim: Claim, error: BaseException
-) -> Outcome:
-    outcome = _interrupted(error)
-    if outcome is not None:
-        return outcome
-    if isinstance(error, SystemExit) and error.code == _TERMINATED:
-        time.sleep(_HEARD)
-        if not runtime.shutdown.begun:
-            return Lost(error)  # a hard time limit: its worker sees the process end, and counts it
-    if _is_from_outside(error, runtime.shutdown.phase):
-        return HandedOver(error)
-    now = runtime.store.database.now()
-    return judge(error, attempt=claim.attempt, options=definition.options, now=now)
-
-
-def _is_from_outside(error: BaseException, phase: Phase) -> bool:
-    """Whether the end of a worker or of its process was raised into the handler."""
-    if isinstance(error, NotImplementedError) and "does not implement kill_job" in str(error):
-        return True  # how Celery ends a solo pool at once, before it says that it does
-    if isinstance(error, Exception):
-        return phase is Phase.COLD
-    return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
-
-
-def _tell_parent(runtime: Runtime, claim: Claim, status: ExecutionStatus) -> None:
-    with suppress(StoreUnavailable):  # the dispatcher looks after it
-        dispatch.tell_parent(runtime, claim.parent, status)
-        if not is_followed(runtime, claim):
-            runtime.store.executions.followed_up(claim.id)
+def _tell_family(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
+    """The end of an execution is its parent's affair, its cancellation that of its children."""
+    with suppress(StoreUnavailable):  # the dispatcher looks after the parent
+        if isinstance(outcome, Cancelled):  # those that it has begun meanwhile
+            cancelling.cancel_children(runtime, claim.id)
+        if claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
+            dispatch.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
+            if not dispatch.is_followed(runtime, claim):
+                runtime.store.executions.followed_up(claim.id)
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
@@ -237,7 +222,9 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     elif isinstance(outcome, Retried | Failed):
         signals.execution_failed.send(
             runtime.sender,
-            error=ErrorInfo(**describe(outcome.error)),
+            error=ErrorInfo(**outcome.described)
+            if isinstance(outcome, Failed)
+            else ErrorInfo(**describe(outcome.error)),
             attempt=claim.attempt,
             will_retry=isinstance(outcome, Retried),
             **told,

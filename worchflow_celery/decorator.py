@@ -24,7 +24,6 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 _NOT_YET = {
-    "on_failure": "durable composition",
     "concurrency": "durable composition",
     "concurrency_key": "durable composition",
     "throttle": "durable composition",

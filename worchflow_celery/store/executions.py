@@ -189,6 +189,8 @@ RETRIED: Document = {
     "epoch": {"$add": ["$epoch", 1]},
     "crashed": [],
     "current_step": "$$REMOVE",
+    "retried_epoch": {"$add": ["$epoch", 1]},
+    "compensated": "$$REMOVE",
     "trigger": {"kind": "retry", "ref": "$$REMOVE"},
     "error": "$$REMOVE",
     "not_before": "$$REMOVE",
