@@ -82,15 +82,10 @@ class Restarts:
         done = {**within, "phase": "compensate", "status": "completed"}
         undone = Counter(one["key"] for one in self._steps.find(done, {"key": 1}))
         again: list[Document] = [{"key": key, "again": times} for key, times in undone.items()]
-        return {
-            **within,
-            "seq": {"$lt": copied.before},
-            "phase": {"$exists": False},
-            "$and": [
-                {"$or": [{"key": {"$nin": list(undone)}}, *again]},
-                {"$or": [{"status": "completed"}, {"final": True}]},
-            ],
-        }
+        stands = {"$or": [{"key": {"$nin": list(undone)}}, *again]}
+        is_replayed = {"$or": [{"status": "completed"}, {"final": True}]}
+        of_the_handler = {"seq": {"$lt": copied.before}, "phase": {"$exists": False}}
+        return {**within, **of_the_handler, "$and": [is_replayed, stands]}
 
     @property
     def _steps(self) -> "Collection[Document]":
