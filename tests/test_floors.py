@@ -15,10 +15,10 @@ options annotations inbox codec redaction results outcome settings shutdown dead
 cron definition
 outbox servers publisher redis_client leader live store
 leases reporter windows runtime auditing
-dispatch pausing bulk restarting canvas replay journal
-waits children answers tasks context parallel step
-async_step handler settlement limits attempt delivery timetable scheduling
-handle flow operations observing heartbeat recovery beat decorator app dashboard
+dispatch pausing restarting canvas cuts replay cancelling bulk
+journal waits children answers tasks context parallel step
+async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
+handle flow operations observing heartbeat termination recovery beat decorator app dashboard
 __init__
 """.split()
 

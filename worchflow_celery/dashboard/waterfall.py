@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 
 from worchflow_celery.dashboard import format as texts
@@ -94,21 +94,20 @@ class Scale:
         return 100.0
 
     def ticks(self) -> list[Tick]:
-        """Round times since the beginning, where there is room for them."""
-        begin = self._pieces[0][0]
+        """Round times since the beginning, or since the last fold, where there is room for them."""
         shown = [one for one in self._pieces if (one[0], one[1]) not in self.folded]
         seconds = sum(_seconds((one[0], one[1])) for one in shown)
         step = next((one for one in (*_STEPS, *_LONG_STEPS) if seconds / one <= 6), 86_400 * 7)
-        found = [Tick("0", "0")]
+        found = [] if self.folded else [Tick("0", "0")]
         last = 0.0
         for start, end, left, right in shown:
-            number = int(_seconds((begin, start)) // step) + 1
-            while (moment := begin + timedelta(seconds=number * step)) <= end:
-                place = left + (right - left) * _seconds((start, moment)) / _seconds((start, end))
-                if place - last >= 11 and place < 96:
-                    found.append(Tick(_percent(place), _tick(number * step)))
+            length = _seconds((start, end))
+            for number in range(1, min(100, int(length / step)) + 1):
+                place = left + (right - left) * number * step / length
+                if place - last >= 9 and place < 96:
+                    plus = "+" if self.folded else ""
+                    found.append(Tick(_percent(place), plus + _tick(number * step)))
                     last = place
-                number += max(1, int(_seconds((start, end)) / step / 8))
         return found
 
 
