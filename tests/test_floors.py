@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 ORDER = """
 version clock models observed signals errors allowance
 options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
-cron definition
+cron callables definition
 outbox servers publisher redis_client leader live store
 leases reporter windows runtime auditing
 dispatch pausing restarting canvas cuts replay cancelling bulk
