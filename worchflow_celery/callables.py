@@ -1,6 +1,7 @@
 """How the functions that a flow is made of must be callable."""
 
 import inspect
+from contextlib import suppress
 
 from worchflow_celery.options import shown
 

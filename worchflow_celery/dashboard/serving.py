@@ -1,7 +1,7 @@
 """Serve the dashboard by itself."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from celery import Celery
@@ -18,55 +18,36 @@ def run(
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
     *,
-    auth: Auth | None = None,
-    read_only: bool = False,
     root_path: str = "",
-    trusted_origins: Sequence[str] = (),
-    insecure_no_auth: bool = False,
+    auth: Auth | None = None,
+    **options: Any,
 ) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM; ``options`` are those of ``create_app``.
 
-    Raises ``InvalidOption`` for an address that others can reach without ``auth``, and ``OSError``
-    for one that is taken.
+    Raises ``InvalidOption`` for an address that others can reach without ``auth``, and ends with
+    exit code 1 when the port is taken.
     """
-    server(
-        celery_app,
-        host,
-        port,
-        auth=auth,
-        read_only=read_only,
-        root_path=root_path,
-        trusted_origins=trusted_origins,
-        insecure_no_auth=insecure_no_auth,
-    ).run()
+    server(celery_app, host, port, root_path=root_path, auth=auth, **options).run()
 
 
 def server(
     celery_app: Celery,
-    host: str = "127.0.0.1",
-    port: int = DEFAULT_PORT,
+    host: str,
+    port: int,
     *,
-    auth: Auth | None = None,
-    read_only: bool = False,
     root_path: str = "",
-    trusted_origins: Sequence[str] = (),
-    insecure_no_auth: bool = False,
+    auth: Auth | None = None,
+    **options: Any,
 ) -> uvicorn.Server:
     """The server, for whoever runs it beside other things."""
-    if auth is None and not insecure_no_auth and not is_loopback(_bracketed(host)):
+    alone = auth is None and not options.get("insecure_no_auth")
+    if alone and not is_loopback(_bracketed(host)):
         raise InvalidOption(
             f"host is {host!r}: without authentication the dashboard is for this machine only; "
             "give it auth (--auth-file), or let it listen on 127.0.0.1 behind a proxy that asks"
         )
-    app = create_app(
-        celery_app,
-        auth,
-        read_only=read_only,
-        trusted_origins=trusted_origins,
-        insecure_no_auth=insecure_no_auth,
-    )
     config = uvicorn.Config(
-        app,
+        create_app(celery_app, auth, **options),
         host=host,
         port=port,
         root_path=root_path,
