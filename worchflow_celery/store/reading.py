@@ -9,7 +9,7 @@ from typing import Any
 import pymongo
 from pymongo.collection import Collection
 
-from worchflow_celery.clock import elapsed
+from worchflow_celery.clock import EPOCH, elapsed
 from worchflow_celery.errors import CorruptDocument, StoreUnavailable
 from worchflow_celery.models import Execution, ExecutionStatus
 from worchflow_celery.options import check_search_field, searchable
