@@ -20,8 +20,9 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, "–"), (-1, "0 ms"), (0, "0 ms"), (0.0404, "40 ms"), (0.9996, "1.0 s"), (1.94, "1.9 s"),
-        (12.3, "12 s"), (59.4, "59 s"), (59.6, "1 min"), (250, "4 min 10 s"), (10_920, "3 h 2 min"),
+        (None, "–"), (-1, "0 ms"), (0, "0 ms"), (0.0404, "40 ms"), (0.9996, "1.0 s"),
+        (1.94, "1.9 s"), (12.3, "12 s"), (59.4, "59 s"), (59.6, "1 min"), (250, "4 min 10 s"),
+        (10_920, "3 h 2 min"),
         (86_400 * 12.2, "12 d 4 h"),
     ],
 )  # fmt: skip
@@ -206,7 +207,8 @@ def test_data_fills_a_form_that_is_the_same_data() -> None:
     ("name", "text"),
     [
         ("data.number", "1.5"), ("data.number", ""), ("data.price", "dear"), ("data.size", "huge"),
-        ("data.when", "tomorrow"), ("data.counts", "1\nx"), ("data.extra", "{"), ("data.to.zip", "x"),
+        ("data.when", "tomorrow"), ("data.counts", "1\nx"), ("data.extra", "{"),
+        ("data.to.zip", "x"),
     ],
 )  # fmt: skip
 def test_a_fault_is_beside_its_field(name: str, text: str) -> None:
