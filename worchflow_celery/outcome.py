@@ -5,6 +5,7 @@ import random
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -195,9 +196,10 @@ def revived(error: Mapping[str, str], name: str) -> Exception:
         found = getattr(found, part, None)
     message = error.get("message", "")
     if isinstance(found, type) and issubclass(found, Exception):
-        made: Exception = Exception.__new__(found, message)
-        made.args = (message,)
-        return made
+        with suppress(Exception):  # its way of being made is its own, and may ask for more
+            made: Exception = found.__new__(found, message)
+            made.args = (message,)
+            return made
     return WorchflowError(f"{error.get('type', 'an error')}: {message}")
 
 

@@ -29,6 +29,7 @@ from worchflow_celery.outcome import (
     Failed,
     Outcome,
     Unwound,
+    describe,
     name_of,
     over_crash_budget,
     revived,
@@ -198,7 +199,7 @@ class _Unwinder:
         if failed is None:
             journal.completed(run, None, None)
         else:
-            journal.record_failure(run, failed)
+            journal.record_failure(run, failed, error=describe(failed))
 
     def _error_of(self, call: Callable[[], None]) -> Exception | None:
         """What a call of the user's raised; what comes from outside is passed on."""

@@ -227,3 +227,54 @@ def test_a_late_copy_of_a_message_costs_two_looks(
 
     assert stored == [CLAIM, "find executions"]
     assert told == {}
+
+
+def test_a_step_that_can_be_undone_costs_what_any_step_costs(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching
+) -> None:
+    @worchflow.flow("undoable", on_failure=lambda event, error, step: None)
+    def undoable(event: Event[Any], step: Step) -> int:
+        return step.run("step", abs, 1, compensate=print)
+
+    undoable.send()
+
+    with mongo() as stored:
+        deliver(celery_app)
+
+    assert stored == [CLAIM, CHECKPOINT, SETTLE]
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_failure_with_nothing_to_undo_costs_what_a_success_costs(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching, steps: int
+) -> None:
+    @worchflow.flow("failing")
+    def failing(event: Event[Any], step: Step) -> None:
+        for number in range(steps):
+            step.run("step", abs, number)
+        raise ConnectionError
+
+    failing.send()
+
+    with mongo() as stored:
+        deliver(celery_app)
+
+    assert stored == [CLAIM, *[CHECKPOINT] * steps, SETTLE]
+
+
+def test_to_undo_is_one_write_one_read_and_one_insert_per_compensation(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching
+) -> None:
+    @worchflow.flow("undone")
+    def undone(event: Event[Any], step: Step) -> None:
+        for number in range(3):
+            step.run("step", abs, number, compensate=lambda _: None)
+        raise ConnectionError
+
+    undone.send()
+
+    with mongo() as stored:
+        deliver(celery_app)
+
+    decided = "update executions"
+    assert stored == [CLAIM, *[CHECKPOINT] * 3, decided, READ, *[CHECKPOINT] * 3, SETTLE]
