@@ -4,7 +4,6 @@ import logging
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,10 +11,10 @@ from worchflow_celery import cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
-from worchflow_celery.dispatch import loaded
-from worchflow_celery.errors import LeaseLost, StoreUnavailable, WorkerLost
+from worchflow_celery.errors import CorruptDocument, LeaseLost, StoreUnavailable, WorkerLost
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
+from worchflow_celery.limits import Place
 from worchflow_celery.models import ErrorInfo, ExecutionStatus
 from worchflow_celery.outcome import (
     CALLED_OFF,
@@ -25,9 +24,9 @@ from worchflow_celery.outcome import (
     HandedOver,
     Lost,
     Outcome,
+    Paused,
     Retried,
     Waiting,
-    describe,
     judge,
     over_crash_budget,
 )
@@ -64,16 +63,15 @@ def attempt(
     lease = _claim(runtime, definition, execution_id, worker, early=eager)
     if lease is None:
         return None
-    keeper = runtime.process.keeper
+    place, keeper = Place(runtime, definition, lease), runtime.process.keeper
     try:
-        if lease.claim.ending is not None:
-            outcome = unwind(runtime, definition, lease, lease.claim.ending, eager=eager)
-            outcome = _conclude(runtime, definition, lease, outcome, False, eager=eager)
-        else:
-            ran = (instead, False) if instead else _run(runtime, definition, lease, eager=eager)
-            outcome = _conclude(runtime, definition, lease, *ran, eager=eager)
+        refusal = instead or _refusal(runtime, lease.claim, None if eager else place)
+        _tell_started(runtime, lease.claim, refusal)
+        ran = (refusal, None) if refusal else _run(runtime, definition, lease, eager=eager)
+        outcome = _conclude(runtime, definition, lease, *ran, eager=eager)
     finally:
         keeper.drop(lease)
+    place.leave(outcome)
     _tell(runtime, lease.claim, outcome)
     _tell_family(runtime, lease.claim, outcome)
     return Ended(lease.claim, outcome)
@@ -100,21 +98,37 @@ def _claim(
             raise
     if claim is None:
         return None
-    lease = process.keeper.hold(claim, sent)
+    return process.keeper.hold(claim, sent)
+
+
+def _tell_started(runtime: Runtime, claim: Claim, outcome: Outcome | None) -> None:
+    if isinstance(outcome, Waiting | Lost):
+        return  # it has not got a slot
     sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
     signals.execution_started.send(sender, attempt=claim.attempt, **told)
     signals.execution_updated.send(sender, status=ExecutionStatus.PROCESSING, **told)
-    return lease
+
+
+def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | None:
+    """Why the handler is not called, if it is not."""
+    try:
+        expired = _expired(runtime, claim)
+    except Exception as error:  # a corrupt document
+        return Failed(error)
+    refusal = expired or (place.enter() if place else None)
+    if claim.ending is not None and isinstance(refusal, Failed | Cancelled):
+        return None  # it ends as it was decided
+    return refusal
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
     """Celery's ``expires``: it bounds the wait for the first start."""
-    if claim.message is None or claim.resumed:
+    if claim.message is None or not claim.unbegun:
         return None
-    expires = loaded(claim.message).get("expires")
-    if expires is None or runtime.store.database.now() < datetime.fromisoformat(expires):
+    expires = dispatch.expires_at(claim.message)
+    if expires is None or runtime.store.database.now() < expires:
         return None
-    return Cancelled(f"it was not to start after {expires}")
+    return Cancelled(f"it was not to start after {expires.isoformat()}")
 
 
 def _run(
@@ -122,6 +136,8 @@ def _run(
 ) -> tuple[Outcome, bool]:
     """Run the handler; whatever comes out of it is the outcome, with what may be to undo."""
     claim = lease.claim
+    if claim.ending is not None:
+        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
     try:
         checkpoints = replay.read(runtime, claim) if claim.resumed else []
     except LeaseLost:
@@ -129,20 +145,14 @@ def _run(
     except Exception as error:  # a corrupt document
         return Failed(error), False
     journal = Journal(runtime, lease, checkpoints, eager=eager)
-    try:
-        instead: Outcome | None = _not_to_run(runtime, claim)
-        if instead is None:
-            _check_budget(claim, checkpoints, definition.options.retries)
-    except Exception as error:  # a corrupt message, or a spent crash budget
-        instead = Failed(error)
-    outcome = instead or _call(runtime, definition, claim, journal)
-    return outcome, journal.undoable
-
-
-def _not_to_run(runtime: Runtime, claim: Claim) -> Cancelled | None:
     if claim.asked == "cancel":  # while it was on a worker that then died
-        return Cancelled(CALLED_OFF)
-    return _expired(runtime, claim)
+        return Cancelled(CALLED_OFF), journal.undoable
+    try:
+        _check_budget(claim, checkpoints, definition.options.retries)
+    except WorkerLost as error:
+        return Failed(error), journal.undoable
+    outcome = _call(runtime, definition, claim, journal)
+    return outcome, journal.undoable
 
 
 def _call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> Outcome:
@@ -165,15 +175,18 @@ def _conclude(
     definition: Definition,
     lease: Lease,
     outcome: Outcome,
-    undoable: bool,
+    undoable: bool | None,
     *,
     eager: bool,
 ) -> Outcome:
-    """Write the outcome; before that undo what is to be undone. Returns what was written."""
+    """Write the outcome; before that undo what is to be undone. Returns what was written.
+
+    ``undoable``: whether there is something; ``None``: nobody has looked.
+    """
     while True:
         if isinstance(outcome, Failed | Cancelled) and outcome.unwound is None:
             follows = isinstance(outcome, Failed) and definition.on_failure is not None
-            if undoable or follows:
+            if undoable or follows or (undoable is None and _is_undoable(runtime, lease.claim)):
                 ending = decide(runtime, lease, outcome)
                 if ending is None:
                     return Lost()
@@ -186,6 +199,14 @@ def _conclude(
         if settled is outcome or isinstance(settled, Lost):
             return settled
         outcome, lease.settling = settled, False
+
+
+def _is_undoable(runtime: Runtime, claim: Claim) -> bool:
+    if not claim.resumed:
+        return False
+    with suppress(LeaseLost, CorruptDocument):
+        return bool(replay.to_undo(replay.read(runtime, claim), claim.retried_epoch))
+    return False
 
 
 def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> None:
@@ -221,9 +242,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     elif isinstance(outcome, Retried | Failed):
         signals.execution_failed.send(
             runtime.sender,
-            error=ErrorInfo(**outcome.described)
-            if isinstance(outcome, Failed)
-            else ErrorInfo(**describe(outcome.error)),
+            error=ErrorInfo(**outcome.described),
             attempt=claim.attempt,
             will_retry=isinstance(outcome, Retried),
             **told,
@@ -241,5 +260,6 @@ _STATUS: dict[type[Outcome], ExecutionStatus] = {
     Failed: ExecutionStatus.FAILED,
     Waiting: ExecutionStatus.WAITING,
     HandedOver: ExecutionStatus.QUEUED,
+    Paused: ExecutionStatus.QUEUED,
     Cancelled: ExecutionStatus.CANCELLED,
 }

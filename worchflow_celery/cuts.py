@@ -3,7 +3,15 @@
 import time
 
 from worchflow_celery.errors import HandOver, LeaseLost, Stopped, Suspended
-from worchflow_celery.outcome import CALLED_OFF, Cancelled, HandedOver, Lost, Outcome, Waiting
+from worchflow_celery.outcome import (
+    CALLED_OFF,
+    Cancelled,
+    HandedOver,
+    Lost,
+    Outcome,
+    Paused,
+    Waiting,
+)
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.shutdown import Phase
 
@@ -22,6 +30,8 @@ def interrupted(interruption: BaseException | None) -> Outcome | None:
             return Waiting(delay, awaits)
         case Stopped(what="cancel"):
             return Cancelled(CALLED_OFF)
+        case Stopped(what="pause"):
+            return Paused()
         case HandOver():
             return HandedOver()
     return None

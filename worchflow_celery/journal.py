@@ -1,7 +1,6 @@
 """The record of one attempt's steps: what earlier attempts wrote, and what this one adds."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -21,11 +20,12 @@ from worchflow_celery.errors import (
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
+from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, step_delay
 from worchflow_celery.replay import Keys, Known, Replay, Run, to_undo
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Claim, Ending, Recorded
+from worchflow_celery.store.records import Checkpoint, Ending, Recorded
 
 T = TypeVar("T")
 
@@ -50,34 +50,21 @@ class Journal:
         eager: bool = False,
         ending: Ending | None = None,
     ) -> None:
-        self._runtime = runtime
+        #: The app's.
+        self.runtime = runtime
         self._process = runtime.process
         self._lease = lease
-        self._claim = lease.claim
-        self._eager = eager
-        self._thread = threading.get_ident()
+        #: Of this attempt.
+        self.claim = lease.claim
+        #: Whether it runs in its caller's process, where nothing is waited for.
+        self.eager = eager
         self._keys = Keys("on_failure/" if ending else "")
         self._replay = Replay(lease.claim, checkpoints, ending)
         #: Whether a step has completed that something undoes.
         self.undoable = bool(to_undo(checkpoints, lease.claim.retried_epoch))
         self._interruption: Interruption | None = None
         self._closed = False
-        self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
-
-    @property
-    def runtime(self) -> Runtime:
-        """The app's runtime."""
-        return self._runtime
-
-    @property
-    def claim(self) -> Claim:
-        """The claim of this attempt."""
-        return self._claim
-
-    @property
-    def eager(self) -> bool:
-        """Whether it runs in its caller's process, where nothing is waited for."""
-        return self._eager
+        self._noted = len(self.claim.crashed) >= _SUSPICIOUS_CRASHES
 
     @property
     def taken(self) -> set[str]:
@@ -87,7 +74,7 @@ class Journal:
     @property
     def execution_id(self) -> str:
         """The id of the execution."""
-        return self._claim.id
+        return self.claim.id
 
     @property
     def interruption(self) -> Interruption | None:
@@ -103,6 +90,13 @@ class Journal:
         """The handler has ended: no step can begin any more."""
         self._closed = True
 
+    def report(self, fraction: float, message: str | None) -> None:
+        """Tell how far the execution is; another thread writes it."""
+        if self._closed:
+            raise StepMisuse("step.progress() is called after its flow has ended")
+        progress = Progress(fraction=fraction, message=message, at=self.now())
+        self._process.reporter.note(self.claim, progress)
+
     def begin(self, name: str) -> str:
         """The key of the next step of this name."""
         check_step_name(name)
@@ -112,17 +106,17 @@ class Journal:
             raise self._interruption  # the handler swallowed it; it meets it again
         return self._keys.next(name)
 
-    def check_thread(self, name: str) -> None:
-        """Steps of a sync flow run in its thread, one after the other."""
-        if threading.get_ident() != self._thread:
-            raise StepMisuse(
-                f"step {name!r} begins in another thread than its flow: the order of steps, and "
-                "so their keys, would be chance"
-            )
+    def keys_within(self, key: str, count: int) -> list[str]:
+        """The keys of so many steps that run at once under a key of their own."""
+        return [self._keys.next(f"{key}[{number}]") for number in range(count)]
 
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
         return self._replay.recall(key, fn)
+
+    def recall_failure(self, key: str) -> None:
+        """Raise what the handler was told of a step before this attempt lost its worker."""
+        self._replay.recall_failure(key)
 
     def recorded(self, key: str) -> Recorded | None:
         """The checkpoint of a wait; raises what a final failure has raised."""
@@ -145,20 +139,18 @@ class Journal:
         """A run of a step begins."""
         self._note(key)
         attempt = 1 + len(self._replay.failures(key))
-        return Run(key, name, len(self._keys), attempt, self.now())
+        return Run(key, name, self._keys.place(key), attempt, self.now())
 
     def identity(self, key: str) -> str:
         """What stays the same each time a step runs, until it is undone."""
-        again, phase = self._replay.again(key), self._replay.phase
-        parts = [self.execution_id, phase, key, f"again{again}" if again else None]
-        return ":".join(filter(None, parts))
+        return self._replay.identity(key)
 
     def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
         """A step was replayed that something undoes; for those who are to undo it."""
 
     def completed(self, run: Run, value: Any, annotation: Any, *, undo: bool = False) -> Any:
         """Record a result; return it as a later attempt would read it."""
-        limit = self._runtime.settings.max_payload_bytes
+        limit = self.runtime.settings.max_payload_bytes
         try:
             text = results.encode(f"step {run.name!r}", value, annotation, limit)
         except WorchflowError as error:
@@ -168,24 +160,33 @@ class Journal:
         self._tell(signals.step_completed, run)
         return self._replay.value_of(stored, annotation)
 
-    def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
-        """Record a failed run; return the seconds until the next one, or raise the error."""
+    def failed(
+        self, run: Run, error: Exception, options: StepOptions, *, told: bool = True
+    ) -> float:
+        """Record a failed run; return the seconds until the next one, or raise the error.
+
+        ``told``: whether the handler is told of a final one.
+        """
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
         final = final or self.failures(run.key) >= options.retries
-        raised = name_of(error) if final else None
+        raised = name_of(error) if final and told else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
         self._replay.failed(self._insert(failure))
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
-        delay = 0.0 if self._eager else step_delay(options, error, self.now())
+        return self._delay(run, error, options)
+
+    def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
+        """Seconds until the next run of a step."""
+        delay = 0.0 if self.eager else step_delay(options, error, self.now())
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
             run.key,
-            self._claim.id,
+            self.claim.id,
             delay,
             type(error).__name__,
-            extra={"execution": self._claim.id},
+            extra={"execution": self.claim.id},
         )
         return delay
 
@@ -223,7 +224,7 @@ class Journal:
 
     def failures(self, key: str) -> int:
         """How many runs of a step have failed in this attempt, its crashes included."""
-        begun = self._claim.attempt_epoch
+        begun = self.claim.attempt_epoch
         return sum(one.epoch >= begun for one in self._replay.failures(key))
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
@@ -233,33 +234,29 @@ class Journal:
         return error
 
     def _checkpoint(self, run: Run, status: str, **fields: Any) -> Checkpoint:
-        fields = {
-            "phase": self._replay.phase,
-            "again": self._replay.again(run.key) or None,
-        } | fields
         return Checkpoint(
             key=run.key,
             name=run.name,
             seq=run.seq,
             status=status,
             attempt=run.attempt,
-            epoch=self._claim.epoch,
+            epoch=self.claim.epoch,
             started_at=run.started_at,
             finished_at=self.now(),
-            **fields,
+            **{**self._replay.marks(run.key), **fields},
         )
 
     def _insert(self, checkpoint: Checkpoint) -> Recorded:
         """Write until MongoDB is back or the lease is lost; adopt what another one wrote first."""
         store = self._process.store
-        found = self._persistently(lambda: store.steps.insert(self._claim.id, checkpoint))
-        if found is None or found.epoch == self._claim.epoch:
+        found = self._persistently(lambda: store.steps.insert(self.claim.id, checkpoint))
+        if found is None or found.epoch == self.claim.epoch:
             return found or checkpoint
         # Somebody else has run this step. If the execution is still ours, it was an owner before
         # us whose write came late: its result stands, ours is forgotten.
-        if not self._persistently(lambda: store.attempts.holds(self._claim)):
+        if not self._persistently(lambda: store.attempts.holds(self.claim)):
             self._lease.end()
-            self._interruption = LeaseLost(f"another worker has execution {self._claim.id!r}")
+            self._interruption = LeaseLost(f"another worker has execution {self.claim.id!r}")
             raise self._interruption
         return found
 
@@ -277,7 +274,7 @@ class Journal:
 
     def _note(self, key: str) -> None:
         if self._noted:
-            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+            self._persistently(lambda: self._process.store.attempts.note_step(self.claim, key))
 
     def _leave_if_asked(self) -> None:
         asked = self._lease.asked
@@ -285,14 +282,14 @@ class Journal:
             raise Stopped(asked)
 
     def _leave_if_shutting_down(self) -> None:
-        if self._runtime.shutdown.begun:
+        if self.runtime.shutdown.begun:
             raise HandOver("the worker shuts down")
 
     def _tell(self, signal: Any, run: Run, **more: Any) -> None:
         signal.send(
-            self._runtime.sender,
-            execution_id=self._claim.id,
-            flow=self._claim.flow,
+            self.runtime.sender,
+            execution_id=self.claim.id,
+            flow=self.claim.flow,
             step=run.name,
             key=run.key,
             **more,

@@ -74,9 +74,21 @@ class Attempt(_Frozen):
 class Trigger(_Frozen):
     """What started an execution."""
 
-    #: ``send``, ``delay``, ``canvas``, ``retry``, ``cron``, ``missed`` or ``child``.
+    #: ``send``, ``delay``, ``canvas``, ``retry``, ``cron``, ``missed``, ``child`` or
+    #: ``restart``.
     kind: str
+    #: Of a restart: the execution that was restarted.
     ref: str | None = None
+
+
+class Progress(_Frozen):
+    """How far an execution says that it is."""
+
+    #: From 0 to 1.
+    fraction: float
+    message: str | None = None
+    #: When it said so.
+    at: datetime
 
 
 class Execution(_Frozen):
@@ -106,6 +118,10 @@ class Execution(_Frozen):
     #: Whether its steps were undone when it ended: all, not all, or, with ``None``, there was
     #: nothing to undo.
     compensated: bool | None = None
+    #: Held until it is resumed.
+    paused: bool = False
+    #: What ``step.progress`` told last.
+    progress: Progress | None = None
 
 
 class StepRecord(_Frozen):

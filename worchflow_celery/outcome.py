@@ -51,6 +51,11 @@ class Retried:
     #: Seconds until then.
     delay: float
 
+    @property
+    def described(self) -> Mapping[str, str]:
+        """The error as it is stored."""
+        return describe(self.error)
+
 
 @dataclass(frozen=True, slots=True)
 class Unwound:
@@ -81,6 +86,8 @@ class Waiting:
     delay: float
     #: What calls it back: a signal, the end of a child, a slot that is free.
     awaits: tuple[str, ...] = ()
+    #: Whether its handler was called.
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,11 @@ class HandedOver:
     """The worker shuts down; another one goes on. ``cause`` is what was raised into the code."""
 
     cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """It was asked to stop here, until it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +125,7 @@ class Lost:
     cause: BaseException | None = None
 
 
-Outcome = Completed | Retried | Failed | Waiting | HandedOver | Cancelled | Lost
+Outcome = Completed | Retried | Failed | Waiting | HandedOver | Paused | Cancelled | Lost
 
 
 def judge(
@@ -196,8 +208,10 @@ def revived(error: Mapping[str, str], name: str) -> Exception:
         found = getattr(found, part, None)
     message = error.get("message", "")
     if isinstance(found, type) and issubclass(found, Exception):
-        with suppress(Exception):  # its way of being made is its own, and may ask for more
-            made: Exception = found.__new__(found, message)
+        # Not by the class itself, which may want arguments that nobody has any more.
+        built_in: Any = next(kind for kind in found.__mro__ if kind.__module__ == "builtins")
+        with suppress(TypeError):  # an exception group is nothing without its exceptions
+            made: Exception = built_in.__new__(found, message)
             made.args = (message,)
             return made
     return WorchflowError(f"{error.get('type', 'an error')}: {message}")

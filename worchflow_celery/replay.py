@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import codec
+from worchflow_celery import codec, restarting
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.errors import (
     ChildFailed,
@@ -54,7 +54,8 @@ def read(runtime: Runtime, claim: Claim) -> list[Recorded]:
     """
     while True:
         try:
-            return runtime.store.steps.read(claim.id)
+            store = runtime.store
+            return restarting.completed(store, claim, store.steps.read(claim.id))
         except StoreUnavailable:
             if runtime.shutdown.begun:
                 raise LeaseLost("the worker shuts down while MongoDB is away") from None
@@ -86,11 +87,13 @@ class Keys:
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix = prefix
-        self._taken: set[str] = set()
+        #: Each with its place among them.
+        self._taken: dict[str, int] = {}
         self._uses: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._taken)
+    def place(self, key: str) -> int:
+        """Which step of its attempt it is: 1 for the first."""
+        return self._taken[key]
 
     def next(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -101,7 +104,7 @@ class Keys:
             number += 1
             key = f"{name}#{number}"
         self._uses[name] = number
-        self._taken.add(key)
+        self._taken[key] = len(self._taken) + 1
         return key
 
 
@@ -139,6 +142,16 @@ class Replay:
         """What tells a step from the same step before a manual retry."""
         return self._ending.epoch if self._ending else self._undone[key]
 
+    def marks(self, key: str) -> dict[str, Any]:
+        """What tells a record of this step from one of another phase, or before a retry."""
+        return {"phase": self.phase, "again": self.again(key) or None}
+
+    def identity(self, key: str) -> str:
+        """What stays the same each time a step runs, until it is undone."""
+        again = self.again(key)
+        parts = [self._claim.id, self.phase, key, f"again{again}" if again else None]
+        return ":".join(filter(None, parts))
+
     def _counts(self, run: Recorded) -> bool:
         return run.phase == self.phase and (run.again or 0) == self.again(run.key)
 
@@ -163,10 +176,10 @@ class Replay:
         """The checkpoint of a step; raises what its last run has raised into the handler."""
         checkpoint = self._done.pop(key, None)  # read once; it may be large
         if checkpoint is None:
-            self._recall_failure(key)
+            self.recall_failure(key)
         return checkpoint
 
-    def _recall_failure(self, key: str) -> None:
+    def recall_failure(self, key: str) -> None:
         """Raise what the handler was told before this attempt lost its worker: it went on from it.
 
         Were the step run again, it might succeed, and the handler would take another way.

@@ -13,6 +13,7 @@ from worchflow_celery.outcome import (
     Failed,
     Lost,
     Outcome,
+    Paused,
     Retried,
     Unwound,
     Waiting,
@@ -35,13 +36,16 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
 
     Another one is returned when this one cannot be written: it is to be settled instead.
     """
+    progress = runtime.process.reporter.end(claim)
     if isinstance(outcome, Lost):
         return outcome
     settlement = _settlement(runtime, claim, outcome, eager=eager)
     again = False
     while True:
         try:
-            if runtime.store.attempts.settle(claim, settlement, again=again):
+            if runtime.store.attempts.settle(
+                claim, replace(settlement, progress=progress), again=again
+            ):
                 return outcome
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
                 return Cancelled(CALLED_OFF)
@@ -75,8 +79,13 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 held=True,
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
-        case Waiting(delay, awaits):
-            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
+        case Waiting(delay, awaits, begun):
+            # One that waits for a slot may look for itself whenever a message comes.
+            parked = Settlement("waiting", "waiting", delay=delay, held=begun, awaits=awaits)
+            return replace(parked, unbegun=not begun)
+        case Paused():
+            # Due at once: it may have been resumed meanwhile.
+            return Settlement("queued", "paused", delay=0.0)
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)
 
 

@@ -34,8 +34,10 @@ from worchflow_celery.outcome import (
     over_crash_budget,
     revived,
 )
+from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Ending, Recorded, compensation_of
+from worchflow_celery.store.records import Ending, Recorded
+from worchflow_celery.store.timeline import compensation_of
 from worchflow_celery.undoing import Compensation, Undoing
 
 logger = logging.getLogger(__name__)
@@ -188,7 +190,7 @@ class _Unwinder:
             self._runtime, self._lease, recorded, eager=self._eager, ending=self._ending
         )
         journal.boundary()
-        run = journal.start(_ON_FAILURE, _ON_FAILURE)
+        run = Run(_ON_FAILURE, _ON_FAILURE, 0, 1, journal.now())
         error = ErrorInfo(**self._ending.error)
         event = handler.event_of(self._definition, self._claim)
         failed = self._error_of(

@@ -127,6 +127,14 @@ EXAMPLES = {
         {"completed": 2},
         ("reserved for order 7", "charged 70", "reserved for order 8", "charged 80"),
     ),
+    "examples.limit_per_customer": Shown(
+        r"""
+        ann's exports ran one after the other: True
+        bob did not wait for ann: True
+        the fifth mail began 1 s after the first
+        """,
+        {"completed": 10},
+    ),
     "examples.human_approval": Shown(
         r"""
         both wait, and no worker does
@@ -152,6 +160,30 @@ EXAMPLES = {
         chapters: 5
         """,
         {"completed": 6, "failed": 1},
+    ),
+    "examples.photo_album": Shown(
+        r"""
+        result: Holiday: 5 photos from the beach
+        attempts: 2
+        step Shrink\[0\]: completed in run 2
+        step Shrink\[1\]: completed in run 1
+        step Shrink\[2\]: completed in run 1
+        step Shrink\[3\]: completed in run 1
+        step Shrink\[4\]: completed in run 1
+        step title: completed in run 1
+        step where: completed in run 1
+        """,
+        {"completed": 1},
+        ("shrunk beach.jpg", "shrunk sun.jpg"),
+    ),
+    "examples.video_encode": Shown(
+        r"""
+        (?:#+ +frame \d+ of 400
+        ){2,}(?:#{40} uploaded
+        ){1,2}result: holiday\.mp4
+        """,
+        {"completed": 1},
+        ("uploaded holiday.mp4",),
     ),
     "examples.schedule": Shown(
         r"""

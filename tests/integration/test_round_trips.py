@@ -2,42 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from celery import Celery
-from pymongo import monitoring
 
+from tests.integration.commands import Commands
 from tests.support import Bench, bring_forward, deliver, die, revive, take
 from worchflow_celery import AsyncStep, Event, Step, Worchflow
 from worchflow_celery.attempt import attempt
-
-
-class Commands(monitoring.CommandListener):
-    """Writes down all commands, while a test wants it, with one prefix's collections."""
-
-    def __init__(self) -> None:
-        self.prefix: str | None = None
-        self.seen: list[str] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if self.prefix is not None:
-            collection = str(event.command.get(event.command_name))
-            self.seen.append(f"{event.command_name} {collection.removeprefix(self.prefix + '_')}")
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def listener() -> Commands:
-    """Known to all clients from now on: pymongo has no way to leave it out again."""
-    commands = Commands()
-    monitoring.register(commands)
-    return commands
-
 
 Watching = Callable[[], Any]
 
@@ -46,16 +21,7 @@ Watching = Callable[[], Any]
 def mongo(listener: Commands, bench: Bench, flows: None) -> Watching:
     """A block, and the commands that MongoDB got in it."""
 
-    @contextmanager
-    def watching() -> Iterator[list[str]]:
-        listener.prefix, listener.seen = bench.prefix, []
-        seen = listener.seen
-        try:
-            yield seen
-        finally:
-            listener.prefix = None
-
-    return watching
+    return partial(listener.watching, bench.prefix)
 
 
 @pytest.fixture
@@ -112,6 +78,15 @@ def flows(listener: Commands, worchflow: Worchflow, celery_app: Celery) -> None:
             step.run("step", abs, number)
         return step.run("last", die if not worchflow.get(event.id).crashes else int)
 
+    @worchflow.flow("one-at-a-time", concurrency=1, concurrency_key=lambda data: "key")
+    def one_at_a_time(event: Event[int], step: Step) -> None:
+        for number in range(event.data):
+            step.run("step", abs, number)
+
+    @worchflow.flow("throttled", throttle=(1000, 1))
+    def throttled(event: Event[int]) -> None: ...
+
+    worchflow.send("throttled", 1)
     worchflow.send("steps", 1)  # connections are open, indexes are made
     deliver(celery_app)
 
@@ -229,52 +204,54 @@ def test_a_late_copy_of_a_message_costs_two_looks(
     assert told == {}
 
 
-def test_a_step_that_can_be_undone_costs_what_any_step_costs(
+TAKE = GIVE_BACK = GET_IN_LINE = RESERVE = "findAndModify slots"
+CALL, LOOK = "findAndModify executions", "find executions"
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_slot_is_one_write_to_take_and_one_to_give_back(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching, redis: Watching, count: int
+) -> None:
+    worchflow.send("one-at-a-time", count)
+    request = take(celery_app)
+    assert request is not None
+
+    with mongo() as stored, redis() as told:
+        request.execute()
+
+    assert stored == [CLAIM, TAKE, *[CHECKPOINT] * count, SETTLE, GIVE_BACK]
+    assert told == {}
+
+
+def test_a_start_in_a_window_is_two_writes(
     worchflow: Worchflow, celery_app: Celery, mongo: Watching
 ) -> None:
-    @worchflow.flow("undoable", on_failure=lambda event, error, step: None)
-    def undoable(event: Event[Any], step: Step) -> int:
-        return step.run("step", abs, 1, compensate=print)
-
-    undoable.send()
+    worchflow.send("throttled", 0)
 
     with mongo() as stored:
         deliver(celery_app)
 
-    assert stored == [CLAIM, CHECKPOINT, SETTLE]
+    assert stored == [CLAIM, TAKE, "update executions", SETTLE]
 
 
-@pytest.mark.parametrize("steps", [0, 3])
-def test_a_failure_with_nothing_to_undo_costs_what_a_success_costs(
-    worchflow: Worchflow, celery_app: Celery, mongo: Watching, steps: int
+def test_to_wait_costs_three_more_and_to_call_two_more_and_one_publish(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching, redis: Watching
 ) -> None:
-    @worchflow.flow("failing")
-    def failing(event: Event[Any], step: Step) -> None:
-        for number in range(steps):
-            step.run("step", abs, number)
-        raise ConnectionError
+    watched = ExitStack()
+    seen: list[list[str]] = []
 
-    failing.send()
+    @worchflow.flow("busy", concurrency=1)
+    def busy(event: Event[str]) -> None:
+        if event.data == "first":
+            with mongo() as stored:
+                deliver(celery_app)
+            seen.extend([stored, watched.enter_context(mongo())])
 
-    with mongo() as stored:
-        deliver(celery_app)
+    busy.send("first")
+    busy.send("second")
+    with watched, redis() as published:
+        deliver(celery_app, celery_app.main, most=1)
 
-    assert stored == [CLAIM, *[CHECKPOINT] * steps, SETTLE]
-
-
-def test_to_undo_is_one_write_one_read_and_one_insert_per_compensation(
-    worchflow: Worchflow, celery_app: Celery, mongo: Watching
-) -> None:
-    @worchflow.flow("undone")
-    def undone(event: Event[Any], step: Step) -> None:
-        for number in range(3):
-            step.run("step", abs, number, compensate=lambda _: None)
-        raise ConnectionError
-
-    undone.send()
-
-    with mongo() as stored:
-        deliver(celery_app)
-
-    decided = "update executions"
-    assert stored == [CLAIM, *[CHECKPOINT] * 3, decided, READ, *[CHECKPOINT] * 3, SETTLE]
+    assert seen[0] == [CLAIM, TAKE, SETTLE, GET_IN_LINE, LOOK]
+    assert seen[1] == [SETTLE, GIVE_BACK, CALL, RESERVE]
+    assert published["lpush"] == 1

@@ -3,22 +3,22 @@
 from collections.abc import Collection as Many
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
+from worchflow_celery.models import Progress
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import ended_attempt, later, literal
+from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
+from worchflow_celery.store.taking import UNBEGUN
 
 #: Codes of MongoDB for a document, or a message, that grew too large.
 _TOO_LARGE = {10334, 17419, 17420}
-
-#: How many attempts an execution remembers.
-ATTEMPTS_KEPT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Settlement:
     awaits: tuple[str, ...] = ()
     #: Whether its next message is published by whoever settles.
     published: bool = False
+    #: Its handler was not called: nothing is counted and nothing recorded.
+    unbegun: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
     follow_up: float | None = None
     #: Whether its steps were undone, or its ``on_failure`` was called, before.
@@ -46,6 +48,8 @@ class Settlement:
     #: Whether all was undone that was to be; ``None``: nothing was.
     compensated: bool | None = None
     retention: float | None = field(default=None)
+    #: How far the execution has come, if it told.
+    progress: Progress | None = None
 
 
 class Attempts:
@@ -66,6 +70,7 @@ class Attempts:
             "_id": {"$eq": execution_id},
             "flow": {"$eq": flow},
             "status": {"$in": ["queued", "retrying", "waiting"]},
+            **NOT_PAUSED,
         }
         if not early:
             query["$expr"] = {"$lte": [{"$ifNull": ["$not_before", EPOCH]}, "$$NOW"]}
@@ -153,8 +158,11 @@ class Attempts:
             return self._collection.find_one(mine, {"_id": 1}) is not None
 
     def _write_end(self, query: Document, settlement: Settlement) -> bool:
+        change = self._settled(settlement)
+        if settlement.progress is not None:
+            change["progress"] = literal(settlement.progress.model_dump())
         try:
-            return writes.update(self._collection, query, [{"$set": self._settled(settlement)}])
+            return writes.update(self._collection, query, [{"$set": change}])
         except (DocumentTooLarge, OperationFailure) as error:
             if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
                 raise
@@ -211,17 +219,18 @@ class Attempts:
             "not_before": due if settlement.held else "$$REMOVE",
             "publishes": int(settlement.published),
             "asked": "$$REMOVE",
-            "attempts": ended_attempt(settlement.outcome, settlement.error),
+            **(UNBEGUN if settlement.unbegun else _ended(settlement)),
         }
         if settlement.error is not None or settlement.status == "completed":
-            fields["error"] = _literal(settlement.error)
+            fields["error"] = literal(settlement.error)
         if settlement.awaits:
             fields["awaits"] = {"$literal": list(settlement.awaits)}
         if ends:
             fields["finished_at"] = "$$NOW"
-            fields["result"] = _literal(settlement.result)
+            fields["paused"] = "$$REMOVE"
+            fields["result"] = literal(settlement.result)
         if settlement.unwound:
-            fields |= {"ending": "$$REMOVE", "compensated": _literal(settlement.compensated)}
+            fields |= {"ending": "$$REMOVE", "compensated": literal(settlement.compensated)}
         if ends and settlement.retention is not None:
             fields["expires_at"] = later(settlement.retention)
         if ends and settlement.follow_up is not None:
@@ -229,26 +238,11 @@ class Attempts:
         return fields
 
 
-def later(seconds: float) -> Document:
-    """A time so many seconds from now, in a pipeline."""
-    return {"$add": ["$$NOW", round(seconds * 1000)]}
+def _ended(settlement: Settlement) -> Document:
+    return {"attempts": ended_attempt(settlement.outcome, settlement.error)}
 
 
-def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
-    """The attempts of a document with the running one added, the oldest forgotten."""
-    record: Document = {
-        "number": "$attempt",
-        "worker": "$owner.worker",
-        "started_at": "$attempt_started_at",
-        "ended_at": "$$NOW",
-        "outcome": outcome,
-        "error": {"$literal": error},
-    }
-    so_far = {"$ifNull": ["$attempts", []]}
-    return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
-
-
-_CLAIM_FIELDS = dict.fromkeys(
+_CLAIM_FIELDS: Document = dict.fromkeys(
     [
         "flow",
         "data",
@@ -269,20 +263,19 @@ _CLAIM_FIELDS = dict.fromkeys(
         "calls",
         "depth",
         "parent",
+        "admitted",
+        "copied",
     ],
     1,
 )
+_CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
 def held(claim: Claim) -> Document:
+    """The filter of whatever only the holder of a claim may write."""
     return {
         "_id": claim.id,
         "epoch": claim.epoch,
         "owner.token": claim.token,
         "status": "processing",
     }
-
-
-def _literal(value: Any) -> Any:
-    """A user's value in a pipeline, which would evaluate it otherwise."""
-    return "$$REMOVE" if value is None else {"$literal": value}

@@ -9,9 +9,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from worchflow_celery import codec
 from worchflow_celery.errors import CorruptDocument
-from worchflow_celery.models import Execution, StepRecord
+from worchflow_celery.models import Execution
 
 Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Checkpoints that a restarted execution takes over: those before a step of another one."""
+
+    of: str
+    #: The place of that step in its attempt.
+    before: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,8 @@ class NewExecution:
     parent: Mapping[str, Any] | None = None
     #: How many executions are above it.
     depth: int = 0
+    #: What it takes over.
+    copied: Copied | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +110,11 @@ class Claim:
     #: How many executions are above it.
     depth: int
     parent: Mapping[str, Any] | None
+    #: Its start is counted, in a flow with a throttle.
+    admitted: bool
+    #: It has never been on a worker before, but to be told to wait.
+    unbegun: bool
+    copied: Copied | None
 
     @property
     def is_awaited(self) -> bool:
@@ -107,7 +124,7 @@ class Claim:
     @property
     def resumed(self) -> bool:
         """Whether there may be checkpoints already."""
-        return self.epoch > 1
+        return self.epoch > 1 or self.copied is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +195,12 @@ _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "ending")),
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
+    **dict.fromkeys(("copied", "ending")),
     "retried_epoch": 0,
     "calls": 0,
     "depth": 0,
+    "admitted": False,
 }
 
 
@@ -242,39 +261,6 @@ def checkpoint_of(document: Document) -> Checkpoint:
         return _CHECKPOINT.validate_python(document)
     except ValidationError as error:
         raise corrupt("step", document.get("_id"), error) from error
-
-
-def compensation_of(key: str) -> str:
-    """The key by which a user sees what undoes a step."""
-    return f"compensate:{key}"
-
-
-def _weight(run: Checkpoint) -> tuple[int, bool, int, bool]:
-    """Which of a step's recorded runs tells of it: what completed it, or the last."""
-    return run.again or 0, run.status == "completed", run.attempt, run.status != "waiting"
-
-
-def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
-    """What a user reads of a step, out of all its recorded runs."""
-    last = max(runs, key=_weight)
-    try:
-        result = shown(last.result) if last.status == "completed" else None
-    except codec.UndecodableValue as error:
-        raise corrupt("step", f"{execution_id} {last.key}", error) from error
-    return StepRecord.model_validate(
-        {
-            "execution_id": execution_id,
-            "key": compensation_of(last.key) if last.phase == "compensate" else last.key,
-            "name": last.name,
-            "kind": last.kind,
-            "status": last.status,
-            "result": result,
-            "error": last.error,
-            "attempt": last.attempt,
-            "started_at": min(run.started_at for run in runs),
-            "finished_at": last.finished_at,
-        }
-    )
 
 
 def shown(text: str | None) -> Any:
