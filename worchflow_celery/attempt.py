@@ -27,7 +27,6 @@ from worchflow_celery.outcome import (
     Paused,
     Retried,
     Waiting,
-    describe,
     judge,
     over_crash_budget,
 )
@@ -134,7 +133,10 @@ def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | N
         expired = _expired(runtime, claim)
     except Exception as error:  # a corrupt document
         return Failed(error)
-    return expired or (place.enter() if place else None)
+    refusal = expired or (place.enter() if place else None)
+    if claim.ending is not None and isinstance(refusal, Failed | Cancelled):
+        return None  # it ends as it was decided
+    return refusal
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
@@ -152,6 +154,8 @@ def _run(
 ) -> tuple[Outcome, bool]:
     """Run the handler; whatever comes out of it is the outcome, with what may be to undo."""
     claim = lease.claim
+    if claim.ending is not None:
+        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
     try:
         checkpoints = replay.read(runtime, claim) if claim.resumed else []
     except LeaseLost:
@@ -188,15 +192,18 @@ def _conclude(
     definition: Definition,
     lease: Lease,
     outcome: Outcome,
-    undoable: bool,
+    undoable: bool | None,
     *,
     eager: bool,
 ) -> Outcome:
-    """Write the outcome; before that undo what is to be undone. Returns what was written."""
+    """Write the outcome; before that undo what is to be undone. Returns what was written.
+
+    ``undoable``: whether there is something; ``None``: nobody has looked.
+    """
     while True:
         if isinstance(outcome, Failed | Cancelled) and outcome.unwound is None:
             follows = isinstance(outcome, Failed) and definition.on_failure is not None
-            if undoable or follows:
+            if undoable or follows or (undoable is None and _is_undoable(runtime, lease.claim)):
                 ending = decide(runtime, lease, outcome)
                 if ending is None:
                     return Lost()
@@ -244,9 +251,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     elif isinstance(outcome, Retried | Failed):
         signals.execution_failed.send(
             runtime.sender,
-            error=ErrorInfo(**outcome.described)
-            if isinstance(outcome, Failed)
-            else ErrorInfo(**describe(outcome.error)),
+            error=ErrorInfo(**outcome.described),
             attempt=claim.attempt,
             will_retry=isinstance(outcome, Retried),
             **told,
