@@ -11,7 +11,7 @@ from worchflow_celery import cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
-from worchflow_celery.errors import LeaseLost, StoreUnavailable, WorkerLost
+from worchflow_celery.errors import CorruptDocument, LeaseLost, StoreUnavailable, WorkerLost
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
 from worchflow_celery.limits import Place
@@ -106,19 +106,17 @@ def _worked(
     lease: Lease,
     place: Place | None,
     instead: Outcome | None,
-) -> tuple[Outcome, bool]:
-    """Do what the execution is here for; the outcome, and whether there may be what to undo.
+) -> tuple[Outcome, bool | None]:
+    """Do what the execution is here for; the outcome, and whether there is what to undo.
 
-    Without a ``place`` that it has to take, it runs eagerly.
+    Without a ``place`` that it has to take, it runs eagerly. ``None``: nobody has looked.
     """
-    claim, eager = lease.claim, place is None
-    if claim.ending is not None:
-        _tell_started(runtime, claim)
-        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
-    instead = instead or _refusal(runtime, claim, place)
+    instead = instead or _refusal(runtime, lease.claim, place)
     if not isinstance(instead, Waiting | Lost):  # those have not got a slot
-        _tell_started(runtime, claim)
-    return (instead, False) if instead else _run(runtime, definition, lease, eager=eager)
+        _tell_started(runtime, lease.claim)
+    if instead is not None:
+        return instead, None
+    return _run(runtime, definition, lease, eager=place is None)
 
 
 def _tell_started(runtime: Runtime, claim: Claim) -> None:
@@ -216,6 +214,14 @@ def _conclude(
         if settled is outcome or isinstance(settled, Lost):
             return settled
         outcome, lease.settling = settled, False
+
+
+def _is_undoable(runtime: Runtime, claim: Claim) -> bool:
+    if not claim.resumed:
+        return False
+    with suppress(LeaseLost, CorruptDocument):
+        return bool(replay.to_undo(replay.read(runtime, claim), claim.retried_epoch))
+    return False
 
 
 def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> None:

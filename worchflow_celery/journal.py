@@ -50,10 +50,12 @@ class Journal:
         eager: bool = False,
         ending: Ending | None = None,
     ) -> None:
+        #: The app's.
         self.runtime = runtime
         self._process = runtime.process
         self._lease = lease
-        self._claim = lease.claim
+        #: Of this attempt.
+        self.claim = lease.claim
         #: Whether it runs in its caller's process, where nothing is waited for.
         self.eager = eager
         self._keys = Keys("on_failure/" if ending else "")
@@ -62,12 +64,7 @@ class Journal:
         self.undoable = bool(to_undo(checkpoints, lease.claim.retried_epoch))
         self._interruption: Interruption | None = None
         self._closed = False
-        self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
-
-    @property
-    def claim(self) -> Claim:
-        """The claim of this attempt."""
-        return self._claim
+        self._noted = len(self.claim.crashed) >= _SUSPICIOUS_CRASHES
 
     @property
     def taken(self) -> set[str]:
@@ -97,7 +94,7 @@ class Journal:
         """Tell how far the execution is; another thread writes it."""
         if not self._closed:  # else there is nothing that could come any further
             progress = Progress(fraction=fraction, message=message, at=self.now())
-            self._process.reporter.note(self._claim, progress)
+            self._process.reporter.note(self.claim, progress)
 
     def begin(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -177,6 +174,10 @@ class Journal:
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
+        return self._delay(run, error, options)
+
+    def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
+        """Seconds until the next run of a step."""
         delay = 0.0 if self.eager else step_delay(options, error, self.now())
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
@@ -286,8 +287,8 @@ class Journal:
     def _tell(self, signal: Any, run: Run, **more: Any) -> None:
         signal.send(
             self.runtime.sender,
-            execution_id=self._claim.id,
-            flow=self._claim.flow,
+            execution_id=self.claim.id,
+            flow=self.claim.flow,
             step=run.name,
             key=run.key,
             **more,
