@@ -14,9 +14,9 @@ clock models signals errors allowance
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases reporter windows runtime
-dispatch pausing bulk restarting canvas cuts replay cancelling journal
-waits children answers tasks context parallel step
-async_step handler settlement limits undoing unwinding attempt delivery timetable scheduling
+dispatch pausing restarting canvas cuts replay cancelling bulk
+journal waits children answers tasks context parallel step
+async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
 handle flow operations termination recovery beat decorator app
 __init__
 """.split()

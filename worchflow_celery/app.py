@@ -94,12 +94,12 @@ class Worchflow(Operations):
         ``cron`` (five fields, or six with seconds first) in ``timezone`` starts it by the
         scheduler, with ``None`` as data; ``missed`` says which windows run that no leader fired
         (``latest``, ``all``, ``skip``), ``overlap="skip"`` lets none run while the last one's
-        execution has not ended. ``on_failure(event, error, step)`` is called once when an
-        execution has failed.
+        execution has not ended.
 
         ``concurrency`` lets that many executions run at once, ``throttle=(count, seconds)`` that
         many start in any window of such a length; both per ``concurrency_key(data)``, a string,
-        over all workers. The others wait without a worker. Other options are Celery's.
+        over all workers. The others wait without a worker. ``on_failure(event, error, step)`` is
+        called once when an execution has failed. Other options are Celery's.
 
         Raises ``InvalidOption`` (a ``ValueError``) for an option that cannot be or an id that is
         taken, ``TypeError`` for a function that cannot be a flow.

@@ -63,14 +63,13 @@ def attempt(
     lease = _claim(runtime, definition, execution_id, worker, early=eager)
     if lease is None:
         return None
-    place, keeper = Place(runtime, definition, lease), runtime.process.keeper
+    place = Place(runtime, definition, lease)
     try:
-        refusal = instead or _refusal(runtime, lease.claim, None if eager else place)
-        _tell_started(runtime, lease.claim, refusal)
-        ran = (refusal, None) if refusal else _run(runtime, definition, lease, eager=eager)
+        ran = _worked(runtime, definition, lease, None if eager else place, instead)
         outcome = _conclude(runtime, definition, lease, *ran, eager=eager)
     finally:
-        keeper.drop(lease)
+        runtime.process.keeper.drop(lease)
+        runtime.process.reporter.forget(lease.claim)
     place.leave(outcome)
     _tell(runtime, lease.claim, outcome)
     _tell_family(runtime, lease.claim, outcome)
@@ -101,9 +100,28 @@ def _claim(
     return process.keeper.hold(claim, sent)
 
 
-def _tell_started(runtime: Runtime, claim: Claim, outcome: Outcome | None) -> None:
-    if isinstance(outcome, Waiting | Lost):
-        return  # it has not got a slot
+def _worked(
+    runtime: Runtime,
+    definition: Definition,
+    lease: Lease,
+    place: Place | None,
+    instead: Outcome | None,
+) -> tuple[Outcome, bool | None]:
+    """Do what the execution is here for; the outcome, and whether there is something to undo.
+
+    ``None``: nobody has looked. Without a ``place`` that it has to take, it runs eagerly.
+    """
+    claim, eager = lease.claim, place is None
+    if claim.ending is not None:
+        _tell_started(runtime, claim)
+        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
+    instead = instead or _refusal(runtime, claim, place)
+    if not isinstance(instead, Waiting | Lost):  # those have not got a slot
+        _tell_started(runtime, claim)
+    return (instead, None) if instead else _run(runtime, definition, lease, eager=eager)
+
+
+def _tell_started(runtime: Runtime, claim: Claim) -> None:
     sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
     signals.execution_started.send(sender, attempt=claim.attempt, **told)
     signals.execution_updated.send(sender, status=ExecutionStatus.PROCESSING, **told)
@@ -115,10 +133,7 @@ def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | N
         expired = _expired(runtime, claim)
     except Exception as error:  # a corrupt document
         return Failed(error)
-    refusal = expired or (place.enter() if place else None)
-    if claim.ending is not None and isinstance(refusal, Failed | Cancelled):
-        return None  # it ends as it was decided
-    return refusal
+    return expired or (place.enter() if place else None)
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
@@ -136,8 +151,6 @@ def _run(
 ) -> tuple[Outcome, bool]:
     """Run the handler; whatever comes out of it is the outcome, with what may be to undo."""
     claim = lease.claim
-    if claim.ending is not None:
-        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
     try:
         checkpoints = replay.read(runtime, claim) if claim.resumed else []
     except LeaseLost:
@@ -151,8 +164,7 @@ def _run(
         _check_budget(claim, checkpoints, definition.options.retries)
     except WorkerLost as error:
         return Failed(error), journal.undoable
-    outcome = _call(runtime, definition, claim, journal)
-    return outcome, journal.undoable
+    return _call(runtime, definition, claim, journal), journal.undoable
 
 
 def _call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> Outcome:
@@ -179,10 +191,7 @@ def _conclude(
     *,
     eager: bool,
 ) -> Outcome:
-    """Write the outcome; before that undo what is to be undone. Returns what was written.
-
-    ``undoable``: whether there is something; ``None``: nobody has looked.
-    """
+    """Write the outcome; before that undo what is to be undone. Returns what was written."""
     while True:
         if isinstance(outcome, Failed | Cancelled) and outcome.unwound is None:
             follows = isinstance(outcome, Failed) and definition.on_failure is not None

@@ -36,16 +36,15 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
 
     Another one is returned when this one cannot be written: it is to be settled instead.
     """
-    progress = runtime.process.reporter.end(claim)
     if isinstance(outcome, Lost):
         return outcome
     settlement = _settlement(runtime, claim, outcome, eager=eager)
     again = False
     while True:
         try:
-            if runtime.store.attempts.settle(
-                claim, replace(settlement, progress=progress), again=again
-            ):
+            # With what it told last: whoever writes progress may not have come to it.
+            told = replace(settlement, progress=runtime.process.reporter.newest(claim))
+            if runtime.store.attempts.settle(claim, told, again=again):
                 return outcome
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
                 return Cancelled(CALLED_OFF)

@@ -272,7 +272,6 @@ _CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
 def held(claim: Claim) -> Document:
-    """The filter of whatever only the holder of a claim may write."""
     return {
         "_id": claim.id,
         "epoch": claim.epoch,
