@@ -191,7 +191,10 @@ def _conclude(
     *,
     eager: bool,
 ) -> Outcome:
-    """Write the outcome; before that undo what is to be undone. Returns what was written."""
+    """Write the outcome; before that undo what is to be undone. Returns what was written.
+
+    ``undoable``: whether there is something; ``None``: nobody has looked.
+    """
     while True:
         if isinstance(outcome, Failed | Cancelled) and outcome.unwound is None:
             follows = isinstance(outcome, Failed) and definition.on_failure is not None
