@@ -10,13 +10,13 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
-clock models signals errors
+clock models signals errors allowance
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases reporter windows runtime
 dispatch pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
-async_step handler settlement undoing unwinding attempt delivery timetable scheduling
+async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
 handle flow operations termination recovery beat decorator app
 __init__
 """.split()

@@ -4,7 +4,6 @@ import logging
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -12,10 +11,10 @@ from worchflow_celery import cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
-from worchflow_celery.dispatch import loaded
 from worchflow_celery.errors import LeaseLost, StoreUnavailable, WorkerLost
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
+from worchflow_celery.limits import Place
 from worchflow_celery.models import ErrorInfo, ExecutionStatus
 from worchflow_celery.outcome import (
     CALLED_OFF,
@@ -65,16 +64,14 @@ def attempt(
     lease = _claim(runtime, definition, execution_id, worker, early=eager)
     if lease is None:
         return None
+    place = Place(runtime, definition, lease)
     try:
-        if lease.claim.ending is not None:
-            outcome = unwind(runtime, definition, lease, lease.claim.ending, eager=eager)
-            outcome = _conclude(runtime, definition, lease, outcome, False, eager=eager)
-        else:
-            ran = (instead, False) if instead else _run(runtime, definition, lease, eager=eager)
-            outcome = _conclude(runtime, definition, lease, *ran, eager=eager)
+        ran = _worked(runtime, definition, lease, None if eager else place, instead)
+        outcome = _conclude(runtime, definition, lease, *ran, eager=eager)
     finally:
         runtime.process.keeper.drop(lease)
         runtime.process.reporter.forget(lease.claim)
+    place.leave(outcome)
     _tell(runtime, lease.claim, outcome)
     _tell_family(runtime, lease.claim, outcome)
     return Ended(lease.claim, outcome)
@@ -101,21 +98,53 @@ def _claim(
             raise
     if claim is None:
         return None
-    lease = process.keeper.hold(claim, sent)
+    return process.keeper.hold(claim, sent)
+
+
+def _worked(
+    runtime: Runtime,
+    definition: Definition,
+    lease: Lease,
+    place: Place | None,
+    instead: Outcome | None,
+) -> tuple[Outcome, bool]:
+    """Do what the execution is here for; the outcome, and whether there may be what to undo.
+
+    Without a ``place`` that it has to take, it runs eagerly.
+    """
+    claim, eager = lease.claim, place is None
+    if claim.ending is not None:
+        _tell_started(runtime, claim)
+        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
+    instead = instead or _refusal(runtime, claim, place)
+    if not isinstance(instead, Waiting | Lost):  # those have not got a slot
+        _tell_started(runtime, claim)
+    return (instead, False) if instead else _run(runtime, definition, lease, eager=eager)
+
+
+def _tell_started(runtime: Runtime, claim: Claim) -> None:
     sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
     signals.execution_started.send(sender, attempt=claim.attempt, **told)
     signals.execution_updated.send(sender, status=ExecutionStatus.PROCESSING, **told)
-    return lease
+
+
+def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | None:
+    """Why the handler is not called, if it is not."""
+    try:
+        expired = _expired(runtime, claim)
+    except Exception as error:  # a corrupt document
+        return Failed(error)
+    return expired or (place.enter() if place else None)
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
     """Celery's ``expires``: it bounds the wait for the first start."""
-    if claim.message is None or claim.resumed:
+    if claim.message is None or not claim.unbegun:
         return None
-    expires = loaded(claim.message).get("expires")
-    if expires is None or runtime.store.database.now() < datetime.fromisoformat(expires):
+    expires = dispatch.expires_at(claim.message)
+    if expires is None or runtime.store.database.now() < expires:
         return None
-    return Cancelled(f"it was not to start after {expires}")
+    return Cancelled(f"it was not to start after {expires.isoformat()}")
 
 
 def _run(
@@ -130,20 +159,13 @@ def _run(
     except Exception as error:  # a corrupt document
         return Failed(error), False
     journal = Journal(runtime, lease, checkpoints, eager=eager)
-    try:
-        instead: Outcome | None = _not_to_run(runtime, claim)
-        if instead is None:
-            _check_budget(claim, checkpoints, definition.options.retries)
-    except Exception as error:  # a corrupt message, or a spent crash budget
-        instead = Failed(error)
-    outcome = instead or _call(runtime, definition, claim, journal)
-    return outcome, journal.undoable
-
-
-def _not_to_run(runtime: Runtime, claim: Claim) -> Cancelled | None:
     if claim.asked == "cancel":  # while it was on a worker that then died
-        return Cancelled(CALLED_OFF)
-    return _expired(runtime, claim)
+        return Cancelled(CALLED_OFF), journal.undoable
+    try:
+        _check_budget(claim, checkpoints, definition.options.retries)
+    except WorkerLost as error:
+        return Failed(error), journal.undoable
+    return _call(runtime, definition, claim, journal), journal.undoable
 
 
 def _call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> Outcome:

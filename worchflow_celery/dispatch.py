@@ -227,6 +227,12 @@ def loaded(text: str | None) -> dict[str, Any]:
     return dict(json.loads(text)) if text else {}
 
 
+def expires_at(message: str | None) -> datetime | None:
+    """Celery's ``expires``, by which an execution must have started."""
+    expires = loaded(message).get("expires")
+    return None if expires is None else datetime.fromisoformat(expires)
+
+
 def _new_execution(request: Request) -> NewExecution:
     return NewExecution(
         id=request.id or uuid(),

@@ -1,9 +1,10 @@
 """The rules for what a user writes down: ids, names, durations, the options of a flow."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from worchflow_celery.clock import utcnow
 from worchflow_celery.errors import InvalidOption
@@ -40,6 +41,17 @@ class FlowOptions:
     overlap: str = "allow"
     queue: str | None = None
     priority: int | None = None
+    #: How many executions may run at once, with the same key.
+    concurrency: int | None = None
+    #: The key, of the data; ``None``: the flow has one for all.
+    concurrency_key: Callable[[Any], str] | None = None
+    #: How many may start in any window of so many seconds, with the same key.
+    throttle: tuple[int, float] | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether its executions need a slot."""
+        return self.concurrency is not None or self.throttle is not None
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -223,6 +235,9 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
         overlap=_one_of(given.get("overlap", "allow"), "overlap", ("allow", "skip")),
         queue=check_queue(given.get("queue")),
         priority=check_priority(given.get("priority")),
+        concurrency=given.get("concurrency"),  # type: ignore[arg-type]
+        concurrency_key=given.get("concurrency_key"),  # type: ignore[arg-type]
+        throttle=given.get("throttle"),  # type: ignore[arg-type]
     )
 
 

@@ -81,6 +81,8 @@ class Waiting:
     delay: float
     #: What calls it back: a signal, the end of a child, a slot that is free.
     awaits: tuple[str, ...] = ()
+    #: Whether its handler was called.
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,10 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 held=True,
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
-        case Waiting(delay, awaits):
-            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
+        case Waiting(delay, awaits, begun):
+            # One that waits for a slot may look for itself whenever a message comes.
+            parked = Settlement("waiting", "waiting", delay=delay, held=begun, awaits=awaits)
+            return replace(parked, unbegun=not begun)
         case Paused():
             # Due at once: it may have been resumed meanwhile.
             return Settlement("queued", "paused", delay=0.0)

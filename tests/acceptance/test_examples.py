@@ -127,6 +127,14 @@ EXAMPLES = {
         {"completed": 2},
         ("reserved for order 7", "charged 70", "reserved for order 8", "charged 80"),
     ),
+    "examples.limit_per_customer": Shown(
+        r"""
+        ann's exports ran one after the other: True
+        bob did not wait for ann: True
+        the fifth mail began 1 s after the first
+        """,
+        {"completed": 10},
+    ),
     "examples.human_approval": Shown(
         r"""
         both wait, and no worker does

@@ -13,6 +13,7 @@ from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
+from worchflow_celery.store.slots import Slots
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
 
@@ -34,5 +35,6 @@ class Store:
         self.endings = Endings(database)
         self.children = Children(database)
         self.signals = Signals(database)
+        self.slots = Slots(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)

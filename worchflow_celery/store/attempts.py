@@ -15,6 +15,7 @@ from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
+from worchflow_celery.store.taking import UNBEGUN
 
 #: Codes of MongoDB for a document, or a message, that grew too large.
 _TOO_LARGE = {10334, 17419, 17420}
@@ -41,6 +42,8 @@ class Settlement:
     awaits: tuple[str, ...] = ()
     #: Whether its next message is published by whoever settles.
     published: bool = False
+    #: Its handler was not called: nothing is counted and nothing recorded.
+    unbegun: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
     follow_up: float | None = None
     #: Whether its steps were undone, or its ``on_failure`` was called, before.
@@ -219,7 +222,7 @@ class Attempts:
             "not_before": due if settlement.held else "$$REMOVE",
             "publishes": int(settlement.published),
             "asked": "$$REMOVE",
-            "attempts": ended_attempt(settlement.outcome, settlement.error),
+            **(UNBEGUN if settlement.unbegun else _ended(settlement)),
         }
         if settlement.error is not None or settlement.status == "completed":
             fields["error"] = _literal(settlement.error)
@@ -243,6 +246,10 @@ def later(seconds: float) -> Document:
     return {"$add": ["$$NOW", round(seconds * 1000)]}
 
 
+def _ended(settlement: Settlement) -> Document:
+    return {"attempts": ended_attempt(settlement.outcome, settlement.error)}
+
+
 def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
     """The attempts of a document with the running one added, the oldest forgotten."""
     record: Document = {
@@ -257,7 +264,7 @@ def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
     return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
 
 
-_CLAIM_FIELDS = dict.fromkeys(
+_CLAIM_FIELDS: Document = dict.fromkeys(
     [
         "flow",
         "data",
@@ -278,10 +285,12 @@ _CLAIM_FIELDS = dict.fromkeys(
         "calls",
         "depth",
         "parent",
+        "admitted",
         "copied",
     ],
     1,
 )
+_CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
 def held(claim: Claim) -> Document:

@@ -188,6 +188,7 @@ RETRIED: Document = {
     "attempt": 0,
     "epoch": {"$add": ["$epoch", 1]},
     "crashed": [],
+    "admitted": "$$REMOVE",
     "current_step": "$$REMOVE",
     "retried_epoch": {"$add": ["$epoch", 1]},
     "compensated": "$$REMOVE",

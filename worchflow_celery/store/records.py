@@ -110,6 +110,10 @@ class Claim:
     #: How many executions are above it.
     depth: int
     parent: Mapping[str, Any] | None
+    #: Its start is counted, in a flow with a throttle.
+    admitted: bool
+    #: It has never been on a worker before, but to be told to wait.
+    unbegun: bool
     copied: Copied | None
 
     @property
@@ -196,6 +200,7 @@ _MAY_LACK: Document = {
     "retried_epoch": 0,
     "calls": 0,
     "depth": 0,
+    "admitted": False,
 }
 
 
