@@ -74,7 +74,7 @@ class Journal:
     @property
     def execution_id(self) -> str:
         """The id of the execution."""
-        return self._claim.id
+        return self.claim.id
 
     @property
     def interruption(self) -> Interruption | None:
@@ -142,9 +142,7 @@ class Journal:
 
     def identity(self, key: str) -> str:
         """What stays the same each time a step runs, until it is undone."""
-        again, phase = self._replay.again(key), self._replay.phase
-        parts = [self.execution_id, phase, key, f"again{again}" if again else None]
-        return ":".join(filter(None, parts))
+        return self._replay.identity(key)
 
     def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
         """A step was replayed that something undoes; for those who are to undo it."""
@@ -184,10 +182,10 @@ class Journal:
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
             run.key,
-            self._claim.id,
+            self.claim.id,
             delay,
             type(error).__name__,
-            extra={"execution": self._claim.id},
+            extra={"execution": self.claim.id},
         )
         return delay
 
@@ -225,7 +223,7 @@ class Journal:
 
     def failures(self, key: str) -> int:
         """How many runs of a step have failed in this attempt, its crashes included."""
-        begun = self._claim.attempt_epoch
+        begun = self.claim.attempt_epoch
         return sum(one.epoch >= begun for one in self._replay.failures(key))
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
@@ -235,33 +233,29 @@ class Journal:
         return error
 
     def _checkpoint(self, run: Run, status: str, **fields: Any) -> Checkpoint:
-        fields = {
-            "phase": self._replay.phase,
-            "again": self._replay.again(run.key) or None,
-        } | fields
         return Checkpoint(
             key=run.key,
             name=run.name,
             seq=run.seq,
             status=status,
             attempt=run.attempt,
-            epoch=self._claim.epoch,
+            epoch=self.claim.epoch,
             started_at=run.started_at,
             finished_at=self.now(),
-            **fields,
+            **{**self._replay.marks(run.key), **fields},
         )
 
     def _insert(self, checkpoint: Checkpoint) -> Recorded:
         """Write until MongoDB is back or the lease is lost; adopt what another one wrote first."""
         store = self._process.store
-        found = self._persistently(lambda: store.steps.insert(self._claim.id, checkpoint))
-        if found is None or found.epoch == self._claim.epoch:
+        found = self._persistently(lambda: store.steps.insert(self.claim.id, checkpoint))
+        if found is None or found.epoch == self.claim.epoch:
             return found or checkpoint
         # Somebody else has run this step. If the execution is still ours, it was an owner before
         # us whose write came late: its result stands, ours is forgotten.
-        if not self._persistently(lambda: store.attempts.holds(self._claim)):
+        if not self._persistently(lambda: store.attempts.holds(self.claim)):
             self._lease.end()
-            self._interruption = LeaseLost(f"another worker has execution {self._claim.id!r}")
+            self._interruption = LeaseLost(f"another worker has execution {self.claim.id!r}")
             raise self._interruption
         return found
 
@@ -279,7 +273,7 @@ class Journal:
 
     def _note(self, key: str) -> None:
         if self._noted:
-            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+            self._persistently(lambda: self._process.store.attempts.note_step(self.claim, key))
 
     def _leave_if_asked(self) -> None:
         asked = self._lease.asked

@@ -15,6 +15,7 @@ from worchflow_celery.store.records import (
     checkpoint_of,
     recorded_of,
 )
+from worchflow_celery.store.timeline import step_record_of
 
 #: An execution's id holds no space and a step's name no tab, so that these never meet.
 _KEY, _RUN, _KEY_END = " ", "\t", "!"
