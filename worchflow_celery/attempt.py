@@ -107,18 +107,16 @@ def _worked(
     place: Place | None,
     instead: Outcome | None,
 ) -> tuple[Outcome, bool | None]:
-    """Do what the execution is here for; the outcome, and whether there is something to undo.
+    """Do what the execution is here for; the outcome, and whether there is what to undo.
 
-    ``None``: nobody has looked. Without a ``place`` that it has to take, it runs eagerly.
+    Without a ``place`` that it has to take, it runs eagerly. ``None``: nobody has looked.
     """
-    claim, eager = lease.claim, place is None
-    if claim.ending is not None:
-        _tell_started(runtime, claim)
-        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
-    instead = instead or _refusal(runtime, claim, place)
+    instead = instead or _refusal(runtime, lease.claim, place)
     if not isinstance(instead, Waiting | Lost):  # those have not got a slot
-        _tell_started(runtime, claim)
-    return (instead, None) if instead else _run(runtime, definition, lease, eager=eager)
+        _tell_started(runtime, lease.claim)
+    if instead is not None:
+        return instead, None
+    return _run(runtime, definition, lease, eager=place is None)
 
 
 def _tell_started(runtime: Runtime, claim: Claim) -> None:
@@ -133,7 +131,10 @@ def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | N
         expired = _expired(runtime, claim)
     except Exception as error:  # a corrupt document
         return Failed(error)
-    return expired or (place.enter() if place else None)
+    refusal = expired or (place.enter() if place else None)
+    if claim.ending is not None and isinstance(refusal, Failed | Cancelled):
+        return None  # it ends as it was decided
+    return refusal
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
@@ -151,6 +152,8 @@ def _run(
 ) -> tuple[Outcome, bool]:
     """Run the handler; whatever comes out of it is the outcome, with what may be to undo."""
     claim = lease.claim
+    if claim.ending is not None:
+        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
     try:
         checkpoints = replay.read(runtime, claim) if claim.resumed else []
     except LeaseLost:

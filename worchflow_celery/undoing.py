@@ -12,7 +12,8 @@ from worchflow_celery.leases import Lease
 from worchflow_celery.outcome import describe
 from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Recorded, compensation_of
+from worchflow_celery.store.records import Checkpoint, Recorded
+from worchflow_celery.store.timeline import compensation_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ from worchflow_celery.outcome import (
 )
 from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Ending, Recorded, compensation_of
+from worchflow_celery.store.records import Ending, Recorded
+from worchflow_celery.store.timeline import compensation_of
 from worchflow_celery.undoing import Compensation, Undoing
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from worchflow_celery.store import writes
 from worchflow_celery.store.attempts import held
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.executions import PUBLISHED_FOR
+from worchflow_celery.store.expressions import later
 from worchflow_celery.store.records import Claim, Document, Due, Ending, due_of
-from worchflow_celery.store.settlements import later
 
 
 @dataclass(frozen=True, slots=True)
