@@ -138,3 +138,43 @@ def test_a_step_that_was_undone_has_another_idempotency_key(
     deliver(celery_app)
 
     assert keys == [":a", ":b", ":compensate:a", ":a:again1", ":compensate:a:again1"]
+
+
+def test_a_restart_takes_over_what_was_not_undone(
+    worchflow: Worchflow, celery_app: Celery, bank: Bank
+) -> None:
+    execution = ran(worchflow, celery_app)
+    bank.log.clear()
+
+    worchflow.restart(execution.id, from_step="b")
+    deliver(celery_app)
+
+    assert bank.log == ["handler", "a", "b", "c", "last", *UNDONE]
+
+
+def test_what_is_cancelled_where_its_steps_were_not_looked_at_is_undone(
+    worchflow: Worchflow, celery_app: Celery, bank: Bank
+) -> None:
+    """It comes back from a sleep, finds no slot, and was asked to stop meanwhile."""
+
+    def key_of(data: str) -> str:
+        if data in ids:
+            worchflow.runtime.store.endings.ask(ids[data], "cancel")
+            raise ValueError("no key")
+        return "key"
+
+    ids: dict[str, str] = {}
+
+    @worchflow.flow("limited", concurrency=1, concurrency_key=key_of)
+    def limited(event: Event[str], step: Step) -> None:
+        step.run("a", bank.do, "a", compensate=bank.undo)
+        step.wait_for_signal("go")
+
+    handle = limited.send("data")
+    deliver(celery_app)
+    ids["data"] = handle.id
+    handle.signal("go")
+    deliver(celery_app)
+
+    assert bank.log == ["a", "undo a"]
+    assert (handle.status, handle.get().compensated) == ("cancelled", True)
