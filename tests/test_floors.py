@@ -17,6 +17,7 @@ leases windows runtime
 dispatch canvas replay journal waits children answers tasks context step
 async_step handler settlement attempt delivery timetable scheduling
 handle flow operations recovery beat decorator app
+cli
 __init__
 """.split()
 
@@ -28,7 +29,7 @@ DOORS = {
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
-    "click": set(),
+    "click": {"cli"},
     "pytest": set(),
 }
 

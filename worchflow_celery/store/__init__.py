@@ -6,6 +6,7 @@ from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.lookups import Lookups
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.steps import Steps
@@ -26,3 +27,4 @@ class Store:
         self.signals = Signals(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
+        self.lookups = Lookups(database)

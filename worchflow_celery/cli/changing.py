@@ -1,0 +1,115 @@
+"""`retry` and its kind: change what becomes of executions, by their ids or by a filter."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from worchflow_celery.cli import codes
+from worchflow_celery.cli.group import Session, fail, with_session, worchflow
+from worchflow_celery.cli.ids import resolve
+from worchflow_celery.cli.options import Filters, filters, filters_of
+from worchflow_celery.cli.text import safe
+from worchflow_celery.errors import InvalidTransition, WorchflowError
+
+_PAGE = 200
+#: Executions that are counted before the question is asked.
+_MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that can be done to an execution."""
+
+    verb: str
+    #: Returns the id of the execution that it is about afterwards.
+    act: Callable[[Session, str], str]
+    #: The statuses that a filter without ``--status`` means.
+    statuses: tuple[str, ...]
+
+
+def change(one: Change, about: str) -> None:
+    """Add the command of a change."""
+
+    @worchflow.command(one.verb, help=about)
+    @click.argument("ids", nargs=-1, metavar="[ID]...")
+    @filters
+    @click.option("--dry-run", is_flag=True, help="Only say which executions it would be.")
+    @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+    @with_session
+    def command(
+        session: Session, ids: Sequence[str], dry_run: bool, yes: bool, **given: Any
+    ) -> None:
+        apply(
+            session, one, targets(session, one, ids, filters_of(given)), dry_run, yes or bool(ids)
+        )
+
+
+def targets(session: Session, one: Change, ids: Sequence[str], wanted: Filters) -> list[str]:
+    """The executions that are meant."""
+    if bool(ids) == wanted.given:
+        fail(f"{one.verb} needs ids, or a filter such as --status failed --since 1h", codes.USAGE)
+    if ids:
+        return list(dict.fromkeys(resolve(session, id) for id in ids))
+    return list(_matching(session, one, wanted))
+
+
+def apply(session: Session, one: Change, ids: Sequence[str], dry_run: bool, sure: bool) -> None:
+    """Do it to each, and end with the code of the first that refused."""
+    if dry_run:
+        for id in ids:
+            _tell(session, id, f"would {one.verb}")
+        return
+    if not sure:
+        _ask(one, ids)
+    first = codes.OK
+    for id in ids:
+        try:
+            _tell(session, one.act(session, id), one.verb)
+        except (InvalidTransition, LookupError) as error:
+            # Chosen by a filter it may have gone on since: that is no failure of the command.
+            assert isinstance(error, WorchflowError)
+            click.echo(f"{'error' if sure else 'skipped'}: {safe(error)}", err=True)
+            first = first or codes.code_of(error)
+    if first:
+        click.get_current_context().exit(first)
+
+
+def _matching(session: Session, one: Change, wanted: Filters) -> Iterator[str]:
+    arguments = wanted.arguments()
+    arguments["status"] = arguments["status"] or list(one.statuses)
+    cursor, found = None, 0
+    while found < _MOST_COUNTED:
+        page = session.worchflow.find(**arguments, limit=_PAGE, cursor=cursor)
+        yield from (execution.id for execution in page)
+        found, cursor = found + len(page), page.cursor
+        if cursor is None:
+            return
+    fail(f"more than {_MOST_COUNTED} match: narrow it with --since, --flow, --where", codes.USAGE)
+
+
+def _ask(one: Change, ids: Sequence[str]) -> None:
+    if not ids:
+        return
+    question = f"{one.verb} {len(ids)} execution{'s' * (len(ids) != 1)}?"
+    if not sys.stdin.isatty():
+        fail(f"{question} Nobody can be asked here: add --yes, or see --dry-run", codes.USAGE)
+    click.confirm(question, abort=True, err=True)
+
+
+def _tell(session: Session, id: str, verb: str) -> None:
+    out = session.out
+    if out.as_json:
+        out.value({"id": id, "action": verb})
+    elif out.tty:
+        out.line(f"{verb}  {id}")
+    else:
+        out.line(f"{id}\t{verb}")
+
+
+change(
+    Change("retry", lambda session, one: session.worchflow.retry(one).id, ("failed", "cancelled")),
+    "Put failed or cancelled executions back in line; completed steps stay completed.",
+)
