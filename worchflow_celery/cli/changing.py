@@ -109,7 +109,32 @@ def _tell(session: Session, id: str, verb: str) -> None:
         out.line(f"{id}\t{verb}")
 
 
+_ENDED = ("failed", "cancelled")
+_UNFINISHED = ("queued", "processing", "retrying", "waiting")
+
 change(
-    Change("retry", lambda session, one: session.worchflow.retry(one).id, ("failed", "cancelled")),
+    Change("retry", lambda session, one: session.worchflow.retry(one).id, _ENDED),
     "Put failed or cancelled executions back in line; completed steps stay completed.",
 )
+change(
+    Change("pause", lambda session, one: session.worchflow.pause(one).id, _UNFINISHED),
+    "Hold executions at their next step, until they are resumed.",
+)
+change(
+    Change("resume", lambda session, one: session.worchflow.resume(one).id, _UNFINISHED),
+    "Let paused executions go on.",
+)
+
+
+@worchflow.command()
+@click.argument("id")
+@click.option("--from-step", help="Take over the results of the steps before this one (its key).")
+@with_session
+def rerun(session: Session, id: str, from_step: str | None) -> None:
+    """Start a new execution with the data of another one."""
+    old = resolve(session, id)
+    handle = session.worchflow.restart(old, from_step)
+    if session.out.as_json:
+        session.out.value({"id": handle.id, "rerun_of": old, "status": handle.status})
+    else:
+        session.out.line(handle.id)
