@@ -18,7 +18,7 @@ dispatch pausing bulk restarting canvas replay journal
 waits children answers tasks context parallel step
 async_step handler settlement limits attempt delivery timetable scheduling
 handle flow operations recovery beat decorator app
-cli
+inspection checkup dev cli
 __init__
 """.split()
 
@@ -26,7 +26,7 @@ __init__
 DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
-    "redis": {"leader", "servers"},
+    "redis": {"leader", "inspection", "servers"},
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},

@@ -6,6 +6,8 @@ Asking (what the store is asked, what is done) is in a module per group of comma
 
 from worchflow_celery.cli import (
     changing,
+    development,
+    doctor,
     listing,
     looking,
     schedules,
@@ -14,4 +16,14 @@ from worchflow_celery.cli import (
 )
 from worchflow_celery.cli.group import worchflow
 
-__all__ = ["changing", "listing", "looking", "schedules", "sending", "watching", "worchflow"]
+__all__ = [
+    "changing",
+    "development",
+    "doctor",
+    "listing",
+    "looking",
+    "schedules",
+    "sending",
+    "watching",
+    "worchflow",
+]
