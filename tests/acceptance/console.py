@@ -29,12 +29,12 @@ class Payment(BaseModel):
     note: str | None = None
 
 
-def build() -> tuple[Celery, Worchflow]:
-    """The app on the servers that the environment names."""
-    prefix = os.environ["TEST_PREFIX"]
-    app = Celery(prefix, broker=os.environ["TEST_REDIS_URL"], set_as_current=False)
+def build(bench: Bench) -> tuple[Celery, Worchflow]:
+    """The app on a place of its own."""
+    prefix = bench.prefix
+    app = Celery(prefix, broker=bench.redis_url, set_as_current=False)
     app.conf.update(task_default_queue=prefix, task_ignore_result=True)
-    worchflow = Worchflow(app, database_url=os.environ["TEST_DATABASE_URL"], prefix=prefix)
+    worchflow = Worchflow(app, database_url=bench.database_url, prefix=prefix)
 
     @worchflow.flow("pay", retries=1, retry_delay=0.1, search=("customer_id",))
     def pay(event: Event[Payment], step: Step) -> dict[str, Any]:
@@ -60,7 +60,8 @@ def _refuse(customer_id: str) -> None:
 
 
 if "TEST_PREFIX" in os.environ:
-    app, worchflow = build()
+    names = ("TEST_REDIS_URL", "TEST_DATABASE_URL", "TEST_PREFIX")
+    app, worchflow = build(Bench(*(os.environ[name] for name in names)))
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,7 @@ def _read(terminal: int) -> str:
 @contextmanager
 def console(bench: Bench, directory: Path) -> Iterator[Console]:
     """A console beside a worker, with an execution of each kind."""
-    celery = bench.celery()
-    bound = bench.bind(celery)
+    celery, bound = build(bench)
     with workers(bench, directory, MODULE) as start:
         start("-c", "2").ready()
         made = Console(bench, directory, start, bound)
