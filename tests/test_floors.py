@@ -14,10 +14,10 @@ clock models signals errors allowance
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 servers publisher leader store
 leases reporter windows runtime
-dispatch pausing bulk restarting canvas replay journal
-waits children answers tasks context parallel step
-async_step handler settlement limits attempt delivery timetable scheduling
-handle flow operations recovery beat decorator app
+dispatch pausing restarting canvas cuts replay cancelling bulk
+journal waits children answers tasks context parallel step
+async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
+handle flow operations termination recovery beat decorator app
 inspection checkup dev cli
 __init__
 """.split()

@@ -13,7 +13,6 @@ from worchflow_celery.errors import (
     Interruption,
     LeaseLost,
     NonRetriableError,
-    RetryAfter,
     StepMisuse,
     Stopped,
     StoreUnavailable,
@@ -23,10 +22,10 @@ from worchflow_celery.errors import (
 from worchflow_celery.leases import Lease
 from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
-from worchflow_celery.outcome import describe, name_of, seconds_until
-from worchflow_celery.replay import Keys, Known, Replay, Run
+from worchflow_celery.outcome import describe, name_of, step_delay
+from worchflow_celery.replay import Keys, Known, Replay, Run, to_undo
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Claim, Recorded
+from worchflow_celery.store.records import Checkpoint, Claim, Ending, Recorded
 
 T = TypeVar("T")
 
@@ -43,33 +42,32 @@ class Journal:
     """Keeps the promises of ``step.run``: keys, checkpoints, the lease, the limits."""
 
     def __init__(
-        self, runtime: Runtime, lease: Lease, checkpoints: list[Recorded], *, eager: bool = False
+        self,
+        runtime: Runtime,
+        lease: Lease,
+        checkpoints: list[Recorded],
+        *,
+        eager: bool = False,
+        ending: Ending | None = None,
     ) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
         self._process = runtime.process
         self._lease = lease
         self._claim = lease.claim
-        self._eager = eager
-        self._keys = Keys()
-        self._replay = Replay(lease.claim, checkpoints)
+        #: Whether it runs in its caller's process, where nothing is waited for.
+        self.eager = eager
+        self._keys = Keys("on_failure/" if ending else "")
+        self._replay = Replay(lease.claim, checkpoints, ending)
+        #: Whether a step has completed that something undoes.
+        self.undoable = bool(to_undo(checkpoints, lease.claim.retried_epoch))
         self._interruption: Interruption | None = None
         self._closed = False
         self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
 
     @property
-    def runtime(self) -> Runtime:
-        """The app's runtime."""
-        return self._runtime
-
-    @property
     def claim(self) -> Claim:
         """The claim of this attempt."""
         return self._claim
-
-    @property
-    def eager(self) -> bool:
-        """Whether it runs in its caller's process, where nothing is waited for."""
-        return self._eager
 
     @property
     def taken(self) -> set[str]:
@@ -97,10 +95,9 @@ class Journal:
 
     def report(self, fraction: float, message: str | None) -> None:
         """Tell how far the execution is; another thread writes it."""
-        if self._closed:
-            raise StepMisuse("step.progress() is called after its flow has ended")
-        progress = Progress(fraction=fraction, message=message, at=self.now())
-        self._process.reporter.note(self._claim, progress)
+        if not self._closed:  # else there is nothing that could come any further
+            progress = Progress(fraction=fraction, message=message, at=self.now())
+            self._process.reporter.note(self._claim, progress)
 
     def begin(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -142,19 +139,28 @@ class Journal:
 
     def start(self, key: str, name: str) -> Run:
         """A run of a step begins."""
-        if self._noted:
-            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+        self._note(key)
         attempt = 1 + len(self._replay.failures(key))
-        return Run(key, name, self._keys.place(key), attempt, self._process.store.database.now())
+        return Run(key, name, self._keys.place(key), attempt, self.now())
 
-    def completed(self, run: Run, value: Any, annotation: Any) -> Any:
+    def identity(self, key: str) -> str:
+        """What stays the same each time a step runs, until it is undone."""
+        again, phase = self._replay.again(key), self._replay.phase
+        parts = [self.execution_id, phase, key, f"again{again}" if again else None]
+        return ":".join(filter(None, parts))
+
+    def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
+        """A step was replayed that something undoes; for those who are to undo it."""
+
+    def completed(self, run: Run, value: Any, annotation: Any, *, undo: bool = False) -> Any:
         """Record a result; return it as a later attempt would read it."""
-        limit = self._runtime.settings.max_payload_bytes
+        limit = self.runtime.settings.max_payload_bytes
         try:
             text = results.encode(f"step {run.name!r}", value, annotation, limit)
         except WorchflowError as error:
             raise self._refused(run, error) from None
-        stored = self._insert(self._checkpoint(run, "completed", result=text))
+        stored = self._insert(self._checkpoint(run, "completed", result=text, undo=undo))
+        self.undoable = self.undoable or undo
         self._tell(signals.step_completed, run)
         return self._replay.value_of(stored, annotation)
 
@@ -165,7 +171,6 @@ class Journal:
 
         ``told``: whether the handler is told of a final one.
         """
-        # Counted from the attempt's beginning, crashes included: each attempt has its retries.
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
         final = final or self.failures(run.key) >= options.retries
         raised = name_of(error) if final and told else None
@@ -174,13 +179,7 @@ class Journal:
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
-        return self._delay(run, error, options)
-
-    def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
-        """Seconds until the next run of a step."""
-        delay = 0.0 if self._eager else options.retry_delay
-        if isinstance(error, RetryAfter) and not self._eager:
-            delay = max(delay, seconds_until(error.when, self._process.store.database.now()))
+        delay = 0.0 if self.eager else step_delay(options, error, self.now())
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
             run.key,
@@ -235,6 +234,10 @@ class Journal:
         return error
 
     def _checkpoint(self, run: Run, status: str, **fields: Any) -> Checkpoint:
+        fields = {
+            "phase": self._replay.phase,
+            "again": self._replay.again(run.key) or None,
+        } | fields
         return Checkpoint(
             key=run.key,
             name=run.name,
@@ -243,7 +246,7 @@ class Journal:
             attempt=run.attempt,
             epoch=self._claim.epoch,
             started_at=run.started_at,
-            finished_at=self._process.store.database.now(),
+            finished_at=self.now(),
             **fields,
         )
 
@@ -273,17 +276,22 @@ class Journal:
                 self._interruption = lost
                 raise
 
+    def _note(self, key: str) -> None:
+        if self._noted:
+            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+
     def _leave_if_asked(self) -> None:
-        if self._lease.asked is not None:
-            raise Stopped(self._lease.asked)
+        asked = self._lease.asked
+        if asked is not None and not (asked == "cancel" and self._lease.ending):
+            raise Stopped(asked)
 
     def _leave_if_shutting_down(self) -> None:
-        if self._runtime.shutdown.begun:
+        if self.runtime.shutdown.begun:
             raise HandOver("the worker shuts down")
 
     def _tell(self, signal: Any, run: Run, **more: Any) -> None:
         signal.send(
-            self._runtime.sender,
+            self.runtime.sender,
             execution_id=self._claim.id,
             flow=self._claim.flow,
             step=run.name,

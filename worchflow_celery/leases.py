@@ -34,6 +34,8 @@ class Lease:
     settling: bool = False
     #: What somebody asked of the execution: ``cancel``, ``pause`` or nothing.
     asked: str | None = None
+    #: The execution runs no more, it is undone: whoever cancels it comes too late.
+    ending: bool = False
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property

@@ -141,7 +141,7 @@ class Place:
 def attend(runtime: Runtime, limit: Limit, slot: Slot) -> Slot:
     """Call out of the lines whoever can go on; return what is left."""
     store = runtime.store
-    if free_slots(limit, slot) <= 0 or free_starts(limit, slot) <= 0:
+    if slot.holders and (free_slots(limit, slot) <= 0 or free_starts(limit, slot) <= 0):
         slot = store.slots.without_stale(limit, slot)
     while lines := served(limit, slot):
         called = store.calls.call_first([limit.awaited(line) for line in lines])

@@ -1,5 +1,6 @@
 """The app that acceptance tests run in real workers; its flows write down what they do."""
 
+import asyncio
 import os
 import signal
 import time
@@ -81,6 +82,7 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
     )
     effects = Effects(Path(environment["TEST_DIRECTORY"]))
     define_long(worchflow, effects)
+    define_parallel(worchflow, effects)
     define_harmful(worchflow, effects)
     define_failing(worchflow, effects, environment)
     define_limited(worchflow, effects)
@@ -106,6 +108,28 @@ def define_long(worchflow: Worchflow, effects: Effects) -> None:
 
     worchflow.flow("late-steps", acks_late=True)(steps.definition.function)
     worchflow.flow("limited-steps", time_limit=2)(steps.definition.function)
+
+
+def define_parallel(worchflow: Worchflow, effects: Effects) -> None:
+    """Flows of ``count`` steps, all but the last at once, two at a time."""
+
+    @worchflow.flow("mapped")
+    def mapped(event: Event[dict[str, Any]], step: Step) -> int:
+        def item(number: int) -> int:
+            return effects.step(event.id, number, event.data)
+
+        last = event.data["count"] - 1
+        done = step.map("item", item, range(last), concurrency=2)
+        return step.run("last", item, last) + len(done) - last
+
+    @worchflow.flow("async-mapped")
+    async def async_mapped(event: Event[dict[str, Any]], step: AsyncStep) -> int:
+        async def item(number: int) -> int:
+            return await asyncio.to_thread(effects.step, event.id, number, event.data)
+
+        last = event.data["count"] - 1
+        done = await step.map("item", item, range(last), concurrency=2)
+        return await step.run("last", item, last) + len(done) - last
 
 
 def define_harmful(worchflow: Worchflow, effects: Effects) -> None:

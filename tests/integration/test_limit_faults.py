@@ -110,17 +110,44 @@ def test_a_slot_is_kept_a_minute_for_one_that_was_called_and_does_not_come(
     assert one_at_a_time.begun == ["a", "c"]
 
 
-def test_a_paused_execution_keeps_nobody_from_the_slot(bench: Bench, one_at_a_time: Held) -> None:
+def test_a_paused_execution_keeps_nobody_from_the_slot(one_at_a_time: Held) -> None:
+    worchflow = one_at_a_time.worchflow
+
     def pause(step: Step) -> None:
         deliver(one_at_a_time.app)
-        bench.collection("executions").update_one({"_id": "b"}, {"$set": {"paused": True}})
+        worchflow.pause("b")
 
     one_at_a_time.inside["a"] = pause
     one_at_a_time.send("a", "b", "c")
 
     deliver(one_at_a_time.app)
+    without_it = list(one_at_a_time.begun)
+    worchflow.resume("b")
+    deliver(one_at_a_time.app)
 
-    assert one_at_a_time.begun == ["a", "c"]
+    assert without_it == ["a", "c"]
+    assert one_at_a_time.begun == ["a", "c", "b"]
+
+
+def test_an_execution_that_is_paused_while_it_runs_gives_its_slot_back(
+    one_at_a_time: Held,
+) -> None:
+    worchflow = one_at_a_time.worchflow
+
+    def pause(step: Step) -> None:
+        deliver(one_at_a_time.app)
+        worchflow.pause("a")
+        eventually(lambda: step.run("Look", int))
+
+    one_at_a_time.inside["a"] = pause
+    one_at_a_time.send("a", "b")
+    deliver(one_at_a_time.app)
+    without_it = list(one_at_a_time.begun)
+    worchflow.resume("a")
+    deliver(one_at_a_time.app)
+
+    assert without_it == ["a", "b"]
+    assert one_at_a_time.begun == ["a", "b", "a"]
 
 
 def test_a_late_claim_that_was_taken_over_gets_no_slot(bench: Bench, one_at_a_time: Held) -> None:

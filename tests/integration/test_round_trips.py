@@ -117,10 +117,12 @@ def flows(listener: Commands, worchflow: Worchflow, celery_app: Celery) -> None:
         for number in range(event.data):
             step.run("step", abs, number)
 
-    @worchflow.flow("throttled", throttle=(1000, 1))
-    def throttled(event: Event[int]) -> None: ...
+    for name, count in (("throttled", 1000), ("closed", 1)):
 
-    worchflow.send("throttled", 1)
+        @worchflow.flow(name, throttle=(count, 3600))
+        def throttled(event: Event[int]) -> None: ...
+
+    worchflow.send("closed", 1)
     worchflow.send("steps", 1)  # connections are open, indexes are made
     deliver(celery_app)
 
@@ -257,15 +259,19 @@ def test_a_slot_is_one_write_to_take_and_one_to_give_back(
     assert told == {}
 
 
-def test_a_start_in_a_window_is_two_writes(
-    worchflow: Worchflow, celery_app: Celery, mongo: Watching
+@pytest.mark.parametrize(
+    ("flow", "more"),
+    [("throttled", ["update executions", SETTLE]), ("closed", [SETTLE, GET_IN_LINE])],
+)
+def test_a_start_in_a_window_is_two_writes_and_so_is_to_wait_for_one(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching, flow: str, more: list[str]
 ) -> None:
-    worchflow.send("throttled", 0)
+    worchflow.send(flow, 0)
 
     with mongo() as stored:
         deliver(celery_app)
 
-    assert stored == [CLAIM, TAKE, "update executions", SETTLE]
+    assert stored == [CLAIM, TAKE, *more]
 
 
 def test_to_wait_costs_three_more_and_to_call_two_more_and_one_publish(

@@ -46,6 +46,10 @@ class Settlement:
     unbegun: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
     follow_up: float | None = None
+    #: Whether its steps were undone, or its ``on_failure`` was called, before.
+    unwound: bool = False
+    #: Whether all was undone that was to be; ``None``: nothing was.
+    compensated: bool | None = None
     retention: float | None = field(default=None)
     #: How far the execution has come, if it told.
     progress: Progress | None = None
@@ -104,7 +108,7 @@ class Attempts:
             "owner.token": {"$in": list(tokens)},
             "status": "processing",
         }
-        renewed = {"beat": {"$add": ["$beat", 1]}, "due_at": self._in(self._lease_ttl)}
+        renewed = {"beat": {"$add": ["$beat", 1]}, "due_at": later(self._lease_ttl)}
         with translated(self._database.settings):
             answer = self._collection.update_many(query, [{"$set": renewed}])
             if answer.matched_count == len(tokens):
@@ -124,12 +128,12 @@ class Attempts:
     def holds(self, claim: Claim) -> bool:
         """Whether a claim still stands, whatever this process believes."""
         with translated(self._database.settings):
-            return self._collection.find_one(_held(claim), {"_id": 1}) is not None
+            return self._collection.find_one(held(claim), {"_id": 1}) is not None
 
     def note_step(self, claim: Claim, key: str) -> None:
         """Note which step is about to run, for an execution that keeps killing its workers."""
         with translated(self._database.settings):
-            self._collection.update_one(_held(claim), {"$set": {"current_step": key}})
+            self._collection.update_one(held(claim), {"$set": {"current_step": key}})
 
     def settle(self, claim: Claim, settlement: Settlement, *, again: bool = False) -> bool:
         """End an attempt; ``False``: nothing was written, for the lease was lost.
@@ -138,8 +142,8 @@ class Attempts:
         the answer to the same call was lost. Raises ``PayloadTooLarge`` when data, result and
         attempts together exceed what MongoDB keeps in one document.
         """
-        query = _held(claim)
-        if settlement.status != "cancelled":
+        query = held(claim)
+        if settlement.status != "cancelled" and not settlement.unwound:
             query["asked"] = {"$ne": "cancel"}
         if settlement.awaits:
             query["calls"] = claim.calls or None
@@ -205,12 +209,12 @@ class Attempts:
             "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
             "attempt_started_at": "$$NOW",
             "updated_at": "$$NOW",
-            "due_at": self._in(self._lease_ttl),
+            "due_at": later(self._lease_ttl),
         }
 
     def _settled(self, settlement: Settlement) -> Document:
         ends = settlement.delay is None
-        due = "$$REMOVE" if settlement.delay is None else self._in(settlement.delay)
+        due = "$$REMOVE" if settlement.delay is None else later(settlement.delay)
         fields: Document = {
             "status": settlement.status,
             "updated_at": "$$NOW",
@@ -228,15 +232,18 @@ class Attempts:
             fields["finished_at"] = "$$NOW"
             fields["paused"] = "$$REMOVE"
             fields["result"] = _literal(settlement.result)
+        if settlement.unwound:
+            fields |= {"ending": "$$REMOVE", "compensated": _literal(settlement.compensated)}
         if ends and settlement.retention is not None:
-            fields["expires_at"] = self._in(settlement.retention)
+            fields["expires_at"] = later(settlement.retention)
         if ends and settlement.follow_up is not None:
-            fields["follow_up_at"] = self._in(settlement.follow_up)
+            fields["follow_up_at"] = later(settlement.follow_up)
         return fields
 
-    @staticmethod
-    def _in(seconds: float) -> Document:
-        return {"$add": ["$$NOW", round(seconds * 1000)]}
+
+def later(seconds: float) -> Document:
+    """A time so many seconds from now, in a pipeline."""
+    return {"$add": ["$$NOW", round(seconds * 1000)]}
 
 
 def _ended(settlement: Settlement) -> Document:
@@ -273,6 +280,8 @@ _CLAIM_FIELDS: Document = dict.fromkeys(
         "message",
         "current_step",
         "asked",
+        "ending",
+        "retried_epoch",
         "calls",
         "depth",
         "parent",
@@ -284,7 +293,7 @@ _CLAIM_FIELDS: Document = dict.fromkeys(
 _CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
-def _held(claim: Claim) -> Document:
+def held(claim: Claim) -> Document:
     return {
         "_id": claim.id,
         "epoch": claim.epoch,

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
+from worchflow_celery import codec
 from worchflow_celery.models import StepRecord
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
@@ -13,8 +14,10 @@ from worchflow_celery.store.records import (
     Document,
     Recorded,
     checkpoint_of,
+    compensation_of,
+    corrupt,
     recorded_of,
-    step_record_of,
+    shown,
 )
 
 #: An execution's id holds no space and a step's name no tab, so that these never meet.
@@ -31,8 +34,9 @@ class Steps:
     """The ``steps`` collection.
 
     A completed step is ``execution key``; its failures, kept for the timeline, are
-    ``execution key`` + tab + number, the beginnings of its waits the same with a ``w``. One
-    range of ``_id`` brings all of an execution.
+    ``execution key`` + tab + number, the beginnings of its waits the same with a ``w``. What is
+    recorded of its compensation, and of its next run when it was undone, has a tab and that
+    behind the key. One range of ``_id`` brings all of an execution.
     """
 
     def __init__(self, database: Database) -> None:
@@ -64,18 +68,27 @@ class Steps:
         """All recorded runs of an execution's steps, in no order."""
         return [recorded_of(document) for document in self._of(execution_id, _RECORDED)]
 
+    def read_undoing(self, execution_id: str) -> list[Recorded]:
+        """Those alone that tell what is to be undone, and what was; without their results."""
+        only = {name: 1 for name in _RECORDED if name != "result"}
+        either = {"$or": [{"undo": True}, {"phase": "compensate"}]}
+        return [recorded_of(document) for document in self._of(execution_id, only, either)]
+
     def records(self, execution_id: str) -> list[StepRecord]:
         """An execution's steps as a user reads them, by first start."""
-        runs: dict[str, list[Checkpoint]] = {}
+        runs: dict[tuple[str, str | None], list[Checkpoint]] = {}
         found = [checkpoint_of(document) for document in self._of(execution_id)]
         for run in sorted(found, key=lambda run: (run.started_at, run.seq)):
-            runs.setdefault(run.key, []).append(run)
-        return [step_record_of(execution_id, of_step) for of_step in runs.values()]
+            runs.setdefault((run.key, run.phase), []).append(run)
+        return [_step_record_of(execution_id, of_step) for of_step in runs.values()]
 
-    def _of(self, execution_id: str, only: Document | None = None) -> list[Document]:
+    def _of(
+        self, execution_id: str, only: Document | None = None, more: Document | None = None
+    ) -> list[Document]:
         within = {"$gte": execution_id + _KEY, "$lt": execution_id + _KEY_END}
+        query = {"_id": within, **(more or {})}
         with translated(self._database.settings):
-            return list(self._collection.find({"_id": within}, only, batch_size=_BATCH))
+            return list(self._collection.find(query, only, batch_size=_BATCH))
 
     @property
     def _collection(self) -> "Collection[Document]":
@@ -84,7 +97,37 @@ class Steps:
 
 def _id_of(execution_id: str, checkpoint: Checkpoint) -> str:
     identity = execution_id + _KEY + checkpoint.key
+    if checkpoint.phase or checkpoint.again:
+        identity += f"{_RUN}{checkpoint.phase or 'again'}{checkpoint.again or 0}"
     if checkpoint.status == "waiting":
         return f"{identity}{_RUN}w{checkpoint.attempt}"
     failed = checkpoint.status == "failed" and not checkpoint.final
     return f"{identity}{_RUN}{checkpoint.attempt}" if failed else identity
+
+
+def _weight(run: Checkpoint) -> tuple[int, bool, int, bool]:
+    """Which of a step's recorded runs tells of it: what completed it, or the last."""
+    return run.again or 0, run.status == "completed", run.attempt, run.status != "waiting"
+
+
+def _step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
+    """What a user reads of a step, out of all its recorded runs."""
+    last = max(runs, key=_weight)
+    try:
+        result = shown(last.result) if last.status == "completed" else None
+    except codec.UndecodableValue as error:
+        raise corrupt("step", f"{execution_id} {last.key}", error) from error
+    return StepRecord.model_validate(
+        {
+            "execution_id": execution_id,
+            "key": compensation_of(last.key) if last.phase == "compensate" else last.key,
+            "name": last.name,
+            "kind": last.kind,
+            "status": last.status,
+            "result": result,
+            "error": last.error,
+            "attempt": last.attempt,
+            "started_at": min(run.started_at for run in runs),
+            "finished_at": last.finished_at,
+        }
+    )
