@@ -160,10 +160,14 @@ def test_every_stored_field_and_index_is_in_the_documents_page(bench: Bench) -> 
     @worchflow.flow("documented", search=("customer",), retries=1)
     def documented(event: Event[dict[str, str]], step: Step) -> None:
         step.run("step", lambda: None)
+        step.run("second", step.progress, 0.5)
+        step.send("child", "elsewhere")
         if event.attempt == 1:
             raise ConnectionError
 
-    documented.apply_async(({"customer": "c"},), priority=3, link=documented.si({"customer": "d"}))
+    link = documented.si({"customer": "d"})
+    first = documented.apply_async(({"customer": "c"},), priority=3, link=link)
+    worchflow.restart(first.id, "second").pause()
     worchflow.close()
 
     for name in ("executions", "steps"):

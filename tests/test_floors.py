@@ -10,12 +10,13 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
-version clock models observed signals errors
-options annotations inbox codec outcome settings shutdown deadlines cronline cron definition
+version clock models observed signals errors allowance
+options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 outbox servers publisher redis_client leader live store
-leases windows runtime auditing
-dispatch canvas replay journal waits children answers tasks context step
-async_step handler settlement attempt delivery timetable scheduling
+leases reporter windows runtime auditing
+dispatch pausing bulk restarting canvas replay journal
+waits children answers tasks context parallel step
+async_step handler settlement limits attempt delivery timetable scheduling
 handle flow operations observing heartbeat recovery beat decorator app
 __init__
 """.split()

@@ -50,7 +50,8 @@ SIGNALS = {
 FIELDS: dict[type, str] = {
     Event: "id name data timestamp attempt",
     Execution: """id flow data status attempt crashes result error attempts created_at updated_at
-        started_at finished_at due_at worker trigger parent_id scheduled_for""",
+        started_at finished_at due_at worker trigger parent_id scheduled_for
+        paused progress""",
     StepRecord: """execution_id key name kind status result error attempt started_at
         finished_at""",
 }
@@ -80,14 +81,16 @@ SIGNATURES: list[tuple[Any, dict[str, Any]]] = [
     ),
     (Step.run, {"retries": 0, "retry_delay": 1.0, "timeout": None}),
     (AsyncStep.run, {"retries": 0, "retry_delay": 1.0, "timeout": None}),
+    (Step.map, {"concurrency": 4}),
+    (AsyncStep.map, {"concurrency": 4}),
     (ExecutionHandle.result, {"timeout": None}),
 ]
 
 METHODS = {
-    Worchflow: "flow send get handle steps retry flows find ping close",
-    ExecutionHandle: "get status result retry",
-    Step: "run attempt execution_id idempotency_key",
-    AsyncStep: "run attempt execution_id idempotency_key",
+    Worchflow: "flow send get handle steps retry pause resume flows find ping close",
+    ExecutionHandle: "get status result retry pause resume",
+    Step: "run map gather progress attempt execution_id idempotency_key",
+    AsyncStep: "run map gather progress attempt execution_id idempotency_key",
     Flow: "send delay apply_async s si signature retry",
 }
 

@@ -13,6 +13,7 @@ from worchflow_celery.decorator import (
     Decorator,
     check_celery_options,
     check_event,
+    check_limits,
     check_schedule,
     make_flow,
 )
@@ -76,6 +77,9 @@ class Worchflow(Operations, Observing):
         missed: str = "latest",
         overlap: str = "allow",
         on_failure: None = None,
+        concurrency: int | None = None,
+        concurrency_key: Callable[[Any], str] | None = None,
+        throttle: tuple[int, float | timedelta] | None = None,
         queue: str | None = None,
         priority: int | None = None,
         **celery_task_options: Any,
@@ -91,7 +95,11 @@ class Worchflow(Operations, Observing):
         ``cron`` (five fields, or six with seconds first) in ``timezone`` starts it by the
         scheduler, with ``None`` as data; ``missed`` says which windows run that no leader fired
         (``latest``, ``all``, ``skip``), ``overlap="skip"`` lets none run while the last one's
-        execution has not ended. Other options are Celery's.
+        execution has not ended.
+
+        ``concurrency`` lets that many executions run at once, ``throttle=(count, seconds)`` that
+        many start in any window of such a length; both per ``concurrency_key(data)``, a string,
+        over all workers. The others wait without a worker. Other options are Celery's.
 
         Raises ``InvalidOption`` (a ``ValueError``) for an option that cannot be or an id that is
         taken, ``TypeError`` for a function that cannot be a flow.
@@ -109,6 +117,9 @@ class Worchflow(Operations, Observing):
             "timezone": timezone,
             "missed": missed,
             "overlap": overlap,
+            "concurrency": concurrency,
+            "concurrency_key": concurrency_key,
+            "throttle": throttle,
             "queue": queue,
             "priority": priority,
         }
@@ -122,7 +133,8 @@ class Worchflow(Operations, Observing):
         def decorate(function: Callable[..., Any]) -> Flow[Any, Any]:
             flow_id = id or self._automatic_id(function)
             check_schedule(flow_id, checked)
-            definition = Definition(flow_id, function, checked, names)
+            limited = check_limits(flow_id, checked)
+            definition = Definition(flow_id, function, limited, names)
             check_event(definition)
             return self._register(definition, celery_task_options)
 

@@ -3,21 +3,41 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import SHORT_WAIT, Context, Running, running_step
-from worchflow_celery.errors import StepTimeout
+from worchflow_celery.context import SHORT_WAIT, Running, running_step
+from worchflow_celery.errors import Interruption, StepTimeout
 from worchflow_celery.options import StepOptions
+from worchflow_celery.parallel import (
+    MOST_AT_ONCE,
+    ONCE,
+    Parallel,
+    Part,
+    Race,
+    check_concurrency,
+    listed,
+)
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
-class AsyncStep(Context):
+class _Done:
+    """What may be awaited, and need not be."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+_DONE = _Done()
+
+
+class AsyncStep(Parallel):
     """The steps of an async flow: as ``Step``, with ``await``; several may run at once."""
 
     @overload
@@ -134,6 +154,69 @@ class AsyncStep(Context):
     async def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         self._check_place(name)
         return await asyncio.to_thread(wait, self._journal, name, *given)
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        fn: Callable[[A], Awaitable[T]],
+        items: Iterable[A],
+        *,
+        concurrency: int = 4,
+    ) -> list[T]: ...
+
+    @overload
+    async def map(
+        self, name: str, fn: Callable[[A], T], items: Iterable[A], *, concurrency: int = 4
+    ) -> list[T]: ...
+
+    async def map(
+        self, name: str, fn: Callable[[A], Any], items: Iterable[A], *, concurrency: int = 4
+    ) -> list[Any]:
+        """Run ``fn(item)`` for each item, ``concurrency`` at once in tasks; see ``Step.map``."""
+        values, at_once = listed(items), check_concurrency(concurrency)
+        return await self._at_once(self._parts_of_map(name, fn, values), at_once)
+
+    async def gather(self, /, **named_fns: Callable[[], Any]) -> dict[str, Any]:
+        """Run all functions at once, each as a step of its own; see ``Step.map``."""
+        values = await self._at_once(self._parts_of_gather(named_fns), MOST_AT_ONCE)
+        return dict(zip(named_fns, values, strict=True))
+
+    def progress(self, fraction: float, message: str | None = None) -> Awaitable[None]:
+        """Tell how far the execution is; see ``Step.progress``. It need not be awaited."""
+        self._report(fraction, message)
+        return _DONE
+
+    async def _at_once(self, parts: list[Part], at_once: int) -> list[Any]:
+        race, room = self._race(parts), asyncio.Semaphore(at_once)
+        async with asyncio.TaskGroup() as tasks:
+            while await room.acquire() and (part := race.next()) is not None:
+                tasks.create_task(self._part(race, part, room))
+        return race.ended(parts)
+
+    async def _part(self, race: Race, part: Part, room: asyncio.Semaphore) -> None:
+        """One of several steps, in a task of its own, which tells errors to the race alone."""
+        try:
+            race.values[part.key] = await self._once(race, part)
+        except asyncio.CancelledError as error:
+            race.is_first(error)
+            raise
+        except (Exception, Interruption) as error:
+            race.is_first(error)
+        finally:
+            room.release()
+
+    async def _once(self, race: Race, part: Part) -> Any:
+        await self._boundary()
+        run = self._journal.start(part.key, part.name)
+        try:
+            call = functools.partial(part.fn, *part.args)
+            value = await self._call(call, run.attempt, part.key, part.name, None)
+        except Exception as error:  # whatever a step raises is its outcome
+            told = race.is_first(error)
+            await asyncio.to_thread(self._journal.failed, run, error, ONCE, told=told)
+            raise
+        return await asyncio.to_thread(self._journal.completed, run, value, annotation_of(part.fn))
 
     async def _call(
         self, call: Callable[[], Any], attempt: int, key: str, name: str, timeout: float | None

@@ -5,31 +5,33 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
-from worchflow_celery import dispatch, handler, signals
+from worchflow_celery import dispatch, handler, restarting, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.definition import Definition
-from worchflow_celery.dispatch import loaded
 from worchflow_celery.errors import (
     HandOver,
     LeaseLost,
+    Stopped,
     StoreUnavailable,
     Suspended,
     WorkerLost,
 )
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
+from worchflow_celery.limits import Place
 from worchflow_celery.models import ErrorInfo, ExecutionStatus
 from worchflow_celery.outcome import (
+    CALLED_OFF,
     Cancelled,
     Completed,
     Failed,
     HandedOver,
     Lost,
     Outcome,
+    Paused,
     Retried,
     Waiting,
     describe,
@@ -76,16 +78,18 @@ def attempt(
     lease = _claim(runtime, definition, execution_id, worker, early=eager)
     if lease is None:
         return None
-    keeper = runtime.process.keeper
+    place, keeper = Place(runtime, definition, lease), runtime.process.keeper
     try:
-        outcome = instead or _run(runtime, definition, lease, eager=eager)
+        outcome = instead or _refusal(runtime, lease.claim, None if eager else place)
+        _tell_started(runtime, lease.claim, outcome)
+        outcome = outcome or _run(runtime, definition, lease, eager=eager)
         lease.settling = True
         outcome = settle(runtime, lease.claim, outcome, eager=eager)
     finally:
         keeper.drop(lease)
+    place.leave(outcome)
     _tell(runtime, lease.claim, outcome)
-    if lease.claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
-        _tell_parent(runtime, lease.claim, _STATUS[type(outcome)])
+    _tell_parent(runtime, lease.claim, outcome)
     return Ended(lease.claim, outcome)
 
 
@@ -110,30 +114,42 @@ def _claim(
             raise
     if claim is None:
         return None
-    lease = process.keeper.hold(claim, sent)
+    return process.keeper.hold(claim, sent)
+
+
+def _tell_started(runtime: Runtime, claim: Claim, outcome: Outcome | None) -> None:
+    if isinstance(outcome, Waiting | Lost):
+        return  # it has not got a slot
     sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
     signals.execution_started.send(sender, attempt=claim.attempt, **told)
     signals.execution_updated.send(sender, status=ExecutionStatus.PROCESSING, **told)
-    return lease
+
+
+def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | None:
+    """Why the handler is not called, if it is not."""
+    try:
+        expired = _expired(runtime, claim)
+    except Exception as error:  # a corrupt document
+        return Failed(error)
+    return expired or (place.enter() if place else None)
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
     """Celery's ``expires``: it bounds the wait for the first start."""
-    if claim.message is None or claim.resumed:
+    if claim.message is None or not claim.unbegun:
         return None
-    expires = loaded(claim.message).get("expires")
-    if expires is None or runtime.store.database.now() < datetime.fromisoformat(expires):
+    expires = dispatch.expires_at(claim.message)
+    if expires is None or runtime.store.database.now() < expires:
         return None
-    return Cancelled(f"it was not to start after {expires}")
+    return Cancelled(f"it was not to start after {expires.isoformat()}")
 
 
 def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool) -> Outcome:
     """Run the handler; whatever comes out of it is the outcome."""
     claim = lease.claim
+    if claim.asked == "cancel":  # while it was on a worker that then died
+        return Cancelled(CALLED_OFF)
     try:
-        expired = _expired(runtime, claim)
-        if expired is not None:
-            return expired
         checkpoints = _checkpoints(runtime, claim)
         _check_budget(claim, checkpoints, definition.options.retries)
     except LeaseLost:
@@ -154,7 +170,8 @@ def _checkpoints(runtime: Runtime, claim: Claim) -> list[Recorded]:
     """What earlier attempts recorded: one read, and none for an execution that is new."""
     while claim.resumed:
         try:
-            return runtime.store.steps.read(claim.id)
+            store = runtime.store
+            return restarting.completed(store, claim, store.steps.read(claim.id))
         except StoreUnavailable:
             if runtime.shutdown.begun:
                 raise LeaseLost("the worker shuts down while MongoDB is away") from None
@@ -178,6 +195,10 @@ def _interrupted(interruption: BaseException | None) -> Outcome | None:
             return Lost()
         case Suspended(delay=delay, awaits=awaits):
             return Waiting(delay, awaits)
+        case Stopped(what="cancel"):
+            return Cancelled(CALLED_OFF)
+        case Stopped(what="pause"):
+            return Paused()
         case HandOver():
             return HandedOver()
     return None
@@ -208,9 +229,11 @@ def _is_from_outside(error: BaseException, phase: Phase) -> bool:
     return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
 
 
-def _tell_parent(runtime: Runtime, claim: Claim, status: ExecutionStatus) -> None:
+def _tell_parent(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
+    if not claim.is_awaited or not isinstance(outcome, Completed | Failed | Cancelled):
+        return
     with suppress(StoreUnavailable):  # the dispatcher looks after it
-        dispatch.tell_parent(runtime, claim.parent, status)
+        dispatch.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
         if not is_followed(runtime, claim):
             runtime.store.executions.followed_up(claim.id)
 
@@ -245,5 +268,6 @@ _STATUS: dict[type[Outcome], ExecutionStatus] = {
     Failed: ExecutionStatus.FAILED,
     Waiting: ExecutionStatus.WAITING,
     HandedOver: ExecutionStatus.QUEUED,
+    Paused: ExecutionStatus.QUEUED,
     Cancelled: ExecutionStatus.CANCELLED,
 }

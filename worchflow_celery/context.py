@@ -6,10 +6,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
+from worchflow_celery import options
 from worchflow_celery.clock import elapsed
 from worchflow_celery.deadlines import Deadline, Watch
-from worchflow_celery.errors import StepMisuse, StepTimeout
+from worchflow_celery.errors import InvalidOption, StepMisuse, StepTimeout
 from worchflow_celery.journal import Journal
+from worchflow_celery.outcome import cut
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,6 +56,12 @@ class Context:
         Hand it to whatever must not happen twice; a step that is interrupted runs again.
         """
         return f"{self.execution_id}:{self._inside('idempotency_key').key}"
+
+    def _report(self, fraction: object, message: object) -> None:
+        told = options.check_fraction(fraction)
+        if not isinstance(message, str | None):
+            raise InvalidOption(f"message is {options.shown(message)}: it must be a string or None")
+        self._journal.report(told, None if message is None else cut(message))
 
     def _inside(self, what: str) -> Running:
         running = running_step.get()

@@ -60,6 +60,14 @@ class Deadline:
         """The error with its text."""
         return self._error(self._message)
 
+    def struck(self, error: BaseException) -> bool:
+        """Whether an error is what this limit has raised: the bare class."""
+        return type(error) is self._error and self.expired and not error.args
+
+    def twin(self) -> "Deadline":
+        """The same limit on the code of the present thread."""
+        return Deadline(self.at, self._error, self._message)
+
     def within(self, function: Callable[[], T]) -> T:
         """Call a piece of user code out of a suspended section."""
         try:
@@ -70,7 +78,10 @@ class Deadline:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Run a piece of this library inside user code."""
+        """Run a piece of this library inside user code; in another thread it changes nothing."""
+        if threading.get_ident() != self._thread:
+            yield
+            return
         self.disarm()
         try:
             yield
@@ -99,7 +110,7 @@ class Watch:
                 deadline.disarm()
         except BaseException as error:
             # Delivered inside the function, or between its end and the disarming.
-            if type(error) is deadline._error and deadline.expired and not error.args:
+            if deadline.struck(error):
                 raise deadline.failure() from error
             raise
         finally:
@@ -107,6 +118,18 @@ class Watch:
         if deadline.expired:
             raise deadline.failure()
         return value
+
+    def within(self, deadline: Deadline, function: Callable[[], T]) -> T:
+        """Call a function under a deadline; what it has returned is kept, be it late."""
+        self._add(deadline)
+        try:
+            return deadline.within(function)
+        except BaseException as error:
+            if deadline.struck(error):
+                raise deadline.failure() from error
+            raise
+        finally:
+            self._end(deadline)
 
     def _add(self, deadline: Deadline) -> None:
         with self._changed:

@@ -1,7 +1,9 @@
 """What ``@worchflow.flow(...)`` turns a function into, and which options it refuses."""
 
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, overload
 
 from celery import Celery
@@ -13,7 +15,7 @@ from worchflow_celery.definition import Definition
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.models import Event
-from worchflow_celery.options import FlowOptions
+from worchflow_celery.options import FlowOptions, positive_seconds, shown
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.step import Step
 from worchflow_celery.windows import LONGEST_FLOW_ID
@@ -23,11 +25,10 @@ logger = logging.getLogger(__name__)
 In = TypeVar("In")
 Out = TypeVar("Out")
 
+#: What a limit can be at most: one document holds all that run at once, or start in a window.
+_MOST_AT_ONCE = 1000
 _NOT_YET = {
     "on_failure": "durable composition",
-    "concurrency": "durable composition",
-    "concurrency_key": "durable composition",
-    "throttle": "durable composition",
 }
 #: Options of a Celery task that a flow does not have, and what it has instead.
 _NOT_OURS = {
@@ -97,6 +98,43 @@ def check_schedule(flow_id: str, checked: FlowOptions) -> None:
     doubt = cron.doubt(checked.cron, checked.timezone)
     if doubt is not None:
         logger.warning("Flow %r: %s", flow_id, doubt)
+
+
+def check_limits(flow_id: str, given: FlowOptions) -> FlowOptions:
+    """The options with their limits in order; refuse what cannot be, naming the flow."""
+    key, throttle = given.concurrency_key, given.throttle
+    try:
+        if key is not None and not given.limited:
+            raise InvalidOption("concurrency_key needs concurrency= or throttle=, which it is for")
+        if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
+            raise InvalidOption(
+                f"concurrency_key is {shown(key)}: it must be a function (not async) that takes "
+                "the data and returns a string"
+            )
+        if given.concurrency is not None:
+            _check_count(given.concurrency, "concurrency")
+        return given if throttle is None else replace(given, throttle=_checked(throttle))
+    except InvalidOption as error:
+        raise InvalidOption(f"flow {flow_id!r}: {error}") from None
+
+
+def _checked(throttle: object) -> tuple[int, float]:
+    if not isinstance(throttle, tuple | list) or len(throttle) != 2:
+        raise InvalidOption(
+            f"throttle is {shown(throttle)}: it must be (count, seconds), for example (10, 60)"
+        )
+    count, window = throttle
+    return _check_count(count, "the count of throttle"), positive_seconds(
+        window, "the window of throttle"
+    )
+
+
+def _check_count(value: object, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_AT_ONCE:
+        raise InvalidOption(
+            f"{what} is {shown(value)}: it must be a whole number from 1 to {_MOST_AT_ONCE}"
+        )
+    return value
 
 
 def check_event(definition: Definition) -> None:

@@ -22,7 +22,7 @@ from worchflow_celery.errors import (
 from worchflow_celery.models import ExecutionStatus
 from worchflow_celery.publisher import Message
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Due, NewExecution
+from worchflow_celery.store.records import Copied, Due, NewExecution
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Request:
     #: The step that begins it, and how many executions are above it.
     parent: Mapping[str, Any] | None = None
     depth: int = 0
+    #: What it takes over from another execution.
+    copied: Copied | None = None
 
 
 def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[str, bool]:
@@ -222,6 +224,12 @@ def loaded(text: str | None) -> dict[str, Any]:
     return dict(json.loads(text)) if text else {}
 
 
+def expires_at(message: str | None) -> datetime | None:
+    """Celery's ``expires``, by which an execution must have started."""
+    expires = loaded(message).get("expires")
+    return None if expires is None else datetime.fromisoformat(expires)
+
+
 def _new_execution(request: Request) -> NewExecution:
     return NewExecution(
         id=request.id or uuid(),
@@ -238,6 +246,7 @@ def _new_execution(request: Request) -> NewExecution:
         message=dumped(request.message),
         parent=request.parent,
         depth=request.depth,
+        copied=request.copied,
     )
 
 

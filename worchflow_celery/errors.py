@@ -25,6 +25,7 @@ WorchflowError
 Interruption (BaseException: a handler's ``except Exception`` does not catch it)
 ├── LeaseLost   another worker has the execution
 ├── HandOver    the worker shuts down
+├── Stopped     somebody asked the execution to stop
 └── Suspended   nothing to do for a while
 """
 
@@ -174,6 +175,14 @@ class LeaseLost(Interruption):
 
 class HandOver(Interruption):
     """The worker shuts down: another one goes on at this step."""
+
+
+class Stopped(Interruption):
+    """Somebody asked the execution to stop: ``what`` is ``cancel`` or ``pause``."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
 
 
 class Suspended(Interruption):

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from worchflow_celery import codec, dispatch
+from worchflow_celery import codec, dispatch, pausing
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import ExecutionFailed
 from worchflow_celery.models import ErrorInfo, Execution, ExecutionStatus
@@ -79,6 +79,14 @@ class ExecutionHandle(Generic[Out]):
         """Put the failed or cancelled execution back in line; see ``Worchflow.retry``."""
         dispatch.retry(self._runtime, self.id)
         return self
+
+    def pause(self) -> Execution:
+        """Hold the execution where it is; see ``Worchflow.pause``."""
+        return pausing.pause(self._runtime, self.id)
+
+    def resume(self) -> Execution:
+        """Let the paused execution go on; see ``Worchflow.resume``."""
+        return pausing.resume(self._runtime, self.id)
 
     def _outcome(self, status: str, result: str | None, error: Mapping[str, Any] | None) -> Out:
         try:

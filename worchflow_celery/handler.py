@@ -5,12 +5,12 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from worchflow_celery import codec
+from worchflow_celery import results
 from worchflow_celery.async_step import AsyncStep
 from worchflow_celery.clock import elapsed
 from worchflow_celery.deadlines import Deadline
 from worchflow_celery.definition import Definition
-from worchflow_celery.errors import ExecutionTimeout, PayloadTooLarge, UnserializableResult
+from worchflow_celery.errors import ExecutionTimeout
 from worchflow_celery.journal import Journal
 from worchflow_celery.models import Event
 from worchflow_celery.runtime import Runtime
@@ -96,15 +96,4 @@ def _too_long(definition: Definition) -> str:
 
 def _encoded(runtime: Runtime, definition: Definition, result: Any) -> str:
     limit = runtime.settings.max_payload_bytes
-    try:
-        return codec.encode(result, annotation=definition.returns, limit=limit)
-    except codec.OversizedValue as error:
-        raise PayloadTooLarge(
-            f"flow {definition.id!r} returned at least {error.size} bytes; the limit is "
-            f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and return "
-            "a reference"
-        ) from None
-    except codec.UnencodableValue as error:
-        raise UnserializableResult(
-            f"flow {definition.id!r} returned what cannot be stored: {error}"
-        ) from None
+    return results.encode(f"flow {definition.id!r}", result, definition.returns, limit)

@@ -1,32 +1,30 @@
 """The record of one attempt's steps: what earlier attempts wrote, and what this one adds."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from worchflow_celery import codec, signals
+from worchflow_celery import results, signals
 from worchflow_celery.errors import (
     ExecutionTimeout,
     HandOver,
     Interruption,
     LeaseLost,
     NonRetriableError,
-    PayloadTooLarge,
     RetryAfter,
     StepMisuse,
+    Stopped,
     StoreUnavailable,
     Suspended,
-    UnserializableResult,
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
+from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, seconds_until
-from worchflow_celery.replay import Keys, Known, Replay
+from worchflow_celery.replay import Keys, Known, Replay, Run
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Checkpoint, Claim, Recorded
 
@@ -41,17 +39,6 @@ _AGAIN = 0.2
 _SUSPICIOUS_CRASHES = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a step that has begun."""
-
-    key: str
-    name: str
-    seq: int
-    attempt: int
-    started_at: datetime
-
-
 class Journal:
     """Keeps the promises of ``step.run``: keys, checkpoints, the lease, the limits."""
 
@@ -63,7 +50,6 @@ class Journal:
         self._lease = lease
         self._claim = lease.claim
         self._eager = eager
-        self._thread = threading.get_ident()
         self._keys = Keys()
         self._replay = Replay(lease.claim, checkpoints)
         self._interruption: Interruption | None = None
@@ -109,6 +95,13 @@ class Journal:
         """The handler has ended: no step can begin any more."""
         self._closed = True
 
+    def report(self, fraction: float, message: str | None) -> None:
+        """Tell how far the execution is; another thread writes it."""
+        if self._closed:
+            raise StepMisuse("step.progress() is called after its flow has ended")
+        progress = Progress(fraction=fraction, message=message, at=self.now())
+        self._process.reporter.note(self._claim, progress)
+
     def begin(self, name: str) -> str:
         """The key of the next step of this name."""
         check_step_name(name)
@@ -118,17 +111,17 @@ class Journal:
             raise self._interruption  # the handler swallowed it; it meets it again
         return self._keys.next(name)
 
-    def check_thread(self, name: str) -> None:
-        """Steps of a sync flow run in its thread, one after the other."""
-        if threading.get_ident() != self._thread:
-            raise StepMisuse(
-                f"step {name!r} begins in another thread than its flow: the order of steps, and "
-                "so their keys, would be chance"
-            )
+    def keys_within(self, key: str, count: int) -> list[str]:
+        """The keys of so many steps that run at once under a key of their own."""
+        return [self._keys.next(f"{key}[{number}]") for number in range(count)]
 
     def recall(self, key: str, fn: Callable[..., Any]) -> Known | None:
         """The recorded result of a step, or its final error; ``None``: it has to run."""
         return self._replay.recall(key, fn)
+
+    def recall_failure(self, key: str) -> None:
+        """Raise what the handler was told of a step before this attempt lost its worker."""
+        self._replay.recall_failure(key)
 
     def recorded(self, key: str) -> Recorded | None:
         """The checkpoint of a wait; raises what a final failure has raised."""
@@ -141,6 +134,7 @@ class Journal:
         try:
             while not self._process.keeper.confirm(self._lease, patience=1.0):
                 self._leave_if_shutting_down()
+            self._leave_if_asked()
             self._leave_if_shutting_down()
         except Interruption as interruption:
             self._interruption = interruption
@@ -151,7 +145,7 @@ class Journal:
         if self._noted:
             self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
         attempt = 1 + len(self._replay.failures(key))
-        run = Run(key, name, len(self._keys), attempt, self._process.store.database.now())
+        run = Run(key, name, self._keys.place(key), attempt, self._process.store.database.now())
         self._tell(signals.step_started, run, attempt=attempt)
         return run
 
@@ -159,36 +153,33 @@ class Journal:
         """Record a result; return it as a later attempt would read it."""
         limit = self._runtime.settings.max_payload_bytes
         try:
-            text = codec.encode(value, annotation=annotation, limit=limit)
-        except codec.OversizedValue as error:
-            raise self._refused(
-                run,
-                PayloadTooLarge(
-                    f"step {run.name!r} returned at least {error.size} bytes; the limit is "
-                    f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and return "
-                    "a reference"
-                ),
-            ) from None
-        except codec.UnencodableValue as error:
-            raise self._refused(
-                run,
-                UnserializableResult(f"step {run.name!r} returned what cannot be stored: {error}"),
-            ) from None
+            text = results.encode(f"step {run.name!r}", value, annotation, limit)
+        except WorchflowError as error:
+            raise self._refused(run, error) from None
         stored = self._insert(self._checkpoint(run, "completed", result=text))
         self._tell(signals.step_completed, run)
         return self._replay.value_of(stored, annotation)
 
-    def failed(self, run: Run, error: Exception, options: StepOptions) -> float:
-        """Record a failed run; return the seconds until the next one, or raise the error."""
+    def failed(
+        self, run: Run, error: Exception, options: StepOptions, *, told: bool = True
+    ) -> float:
+        """Record a failed run; return the seconds until the next one, or raise the error.
+
+        ``told``: whether the handler is told of a final one.
+        """
         # Counted from the attempt's beginning, crashes included: each attempt has its retries.
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
         final = final or self.failures(run.key) >= options.retries
-        raised = name_of(error) if final else None
+        raised = name_of(error) if final and told else None
         failure = self._checkpoint(run, "failed", error=describe(error), raised=raised)
         self._replay.failed(self._insert(failure))
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
+        return self._delay(run, error, options)
+
+    def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
+        """Seconds until the next run of a step."""
         delay = 0.0 if self._eager else options.retry_delay
         if isinstance(error, RetryAfter) and not self._eager:
             delay = max(delay, seconds_until(error.when, self._process.store.database.now()))
@@ -283,6 +274,10 @@ class Journal:
             except LeaseLost as lost:
                 self._interruption = lost
                 raise
+
+    def _leave_if_asked(self) -> None:
+        if self._lease.asked is not None:
+            raise Stopped(self._lease.asked)
 
     def _leave_if_shutting_down(self) -> None:
         if self._runtime.shutdown.begun:

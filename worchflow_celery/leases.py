@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 _TRUST = 0.8
 #: Seconds between two tries to renew while MongoDB is away.
 _AGAIN = 0.5
+#: Seconds between two looks whether somebody asked an execution to stop.
+_LOOK = 0.5
 
 
 @dataclass(eq=False, slots=True)
@@ -25,9 +27,13 @@ class Lease:
     ttl: float
     #: When the last accepted renewal was sent: the store granted it later, never earlier.
     sent: float
+    #: Since when.
+    held: float = field(default_factory=elapsed)
     lost: bool = False
     #: Its end is being written: that it is no longer found is no loss.
     settling: bool = False
+    #: What somebody asked of the execution: ``cancel``, ``pause`` or nothing.
+    asked: str | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -49,7 +55,11 @@ class Lease:
 
 
 class Keeper:
-    """Renews all leases of a process, in one write every quarter of a lease."""
+    """Renews all leases of a process, in one write every quarter of a lease.
+
+    Twice a second it looks, in one query, whether somebody asked one of them to stop; not for
+    those that are younger than that, so that short attempts cost nothing.
+    """
 
     def __init__(self, attempts: Attempts, ttl: float) -> None:
         self._attempts = attempts
@@ -63,7 +73,7 @@ class Keeper:
 
     def hold(self, claim: Claim, sent: float) -> Lease:
         """Keep a claim alive; ``sent`` is when it was asked for."""
-        lease = Lease(claim, self._ttl, sent)
+        lease = Lease(claim, self._ttl, sent, asked=claim.asked)
         with self._lock:
             self._leases[claim.token] = lease
             self._start()
@@ -105,21 +115,34 @@ class Keeper:
             self._thread.start()
 
     def _run(self) -> None:
-        pause = self._ttl / 4
+        rest = self._ttl / 4
+        next_renewal, troubled = elapsed() + rest, False
         while True:
-            self._wake.wait(pause)
+            woken = self._wake.wait(max(0.0, min(_LOOK, next_renewal - elapsed())))
             self._wake.clear()
             try:
-                self._renew()
-                self._give_back()
-                pause = self._ttl / 4
+                if woken or elapsed() >= next_renewal:
+                    self._renew()
+                    self._give_back()
+                    next_renewal, troubled = elapsed() + rest, False
+                self._look()
             except StoreUnavailable as error:
-                if pause > _AGAIN:
+                if not troubled:
                     logger.warning("Leases are not renewed: %s", error)
-                pause = min(_AGAIN, self._ttl / 4)
+                next_renewal, troubled = elapsed() + min(_AGAIN, rest), True
             except Exception:
                 logger.exception("Leases are not renewed")
-                pause = min(_AGAIN, self._ttl / 4)
+                next_renewal = elapsed() + min(_AGAIN, rest)
+
+    def _look(self) -> None:
+        """See what somebody asked of the executions that have been here for a while."""
+        with self._lock:
+            waiting = [lease for lease in self._leases.values() if lease.asked is None]
+        old = {lease.claim.token: lease for lease in waiting if elapsed() - lease.held > _LOOK}
+        if old:
+            asked = self._attempts.asked([lease.claim for lease in old.values()])
+            for token, what in asked.items():
+                old[token].asked = what
 
     def _give_back(self) -> None:
         while self._doubts:

@@ -74,9 +74,21 @@ class Attempt(_Frozen):
 class Trigger(_Frozen):
     """What started an execution."""
 
-    #: ``send``, ``delay``, ``canvas``, ``retry``, ``cron``, ``missed`` or ``child``.
+    #: ``send``, ``delay``, ``canvas``, ``retry``, ``cron``, ``missed``, ``child`` or
+    #: ``restart``.
     kind: str
+    #: Of a restart: the execution that was restarted.
     ref: str | None = None
+
+
+class Progress(_Frozen):
+    """How far an execution says that it is."""
+
+    #: From 0 to 1.
+    fraction: float
+    message: str | None = None
+    #: When it said so.
+    at: datetime
 
 
 class Execution(_Frozen):
@@ -103,6 +115,10 @@ class Execution(_Frozen):
     trigger: Trigger
     parent_id: str | None = None
     scheduled_for: datetime | None = None
+    #: Held until it is resumed.
+    paused: bool = False
+    #: What ``step.progress`` told last.
+    progress: Progress | None = None
 
 
 class StepRecord(_Frozen):

@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import dispatch, options, scheduling
+from worchflow_celery import bulk, dispatch, options, pausing, restarting, scheduling
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
 from worchflow_celery.models import Execution, Page, Schedule, StepRecord, Window
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.executions import filters_of
 
 
 class Operations:
@@ -56,6 +55,30 @@ class Operations:
         dispatch.retry(self.runtime, _id_of(id))
         return self.handle(id)
 
+    def restart(self, id: str, from_step: str | None = None) -> ExecutionHandle[Any]:
+        """Start a new execution of the same flow and data; the old one stays as it is.
+
+        With ``from_step``, a step's key, it takes over the results of the steps before that one
+        and runs the others. Raises ``InvalidOption`` for a key that the execution does not have,
+        and ``ExecutionNotFound``.
+        """
+        return self.handle(restarting.restart(self.runtime, _id_of(id), from_step))
+
+    def pause(self, id: str) -> Execution:
+        """Hold an execution until it is resumed: nothing of it runs, nothing of it is lost.
+
+        One that runs stops at its next step boundary. Pausing twice changes nothing. Raises
+        ``InvalidTransition`` when it has ended, and ``ExecutionNotFound``.
+        """
+        return pausing.pause(self.runtime, _id_of(id))
+
+    def resume(self, id: str) -> Execution:
+        """Let a paused execution go on; delays and waits that are over meanwhile are over.
+
+        One that is not paused is left as it is. Raises as ``pause``.
+        """
+        return pausing.resume(self.runtime, _id_of(id))
+
     def find(
         self,
         status: str | list[str] | tuple[str, ...] | None = None,
@@ -73,11 +96,36 @@ class Operations:
         page before.
         """
         _check_limit(limit)
-        for name, moment in (("after", after), ("before", before)):
-            if moment is not None:
-                options.check_moment(moment, name)
-        filters = filters_of(status=status, flow=flow, search=search, after=after, before=before)
+        filters = bulk.checked(status=status, flow=flow, search=search, after=after, before=before)
         return self.runtime.store.executions.find(filters, limit=limit, cursor=cursor)
+
+    def retry_all(
+        self,
+        *,
+        status: str | list[str] | tuple[str, ...] | None = None,
+        flow: str | None = None,
+        search: Mapping[str, Any] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Put all failed or cancelled executions back in line that these filters of ``find`` find.
+
+        Returns how many, and with ``dry_run`` how many it would be. Raises ``InvalidOption``
+        without any filter, and for a ``status`` that cannot be retried.
+        """
+        filters = bulk.selected(
+            "retry_all",
+            bulk.RETRIABLE,
+            status=status,
+            flow=flow,
+            search=search,
+            after=after,
+            before=before,
+        )
+        if options.check_flag(dry_run, "dry_run"):
+            return self.runtime.store.bulk.count(filters)
+        return bulk.retry_all(self.runtime, filters)
 
     def schedules(self) -> list[Schedule]:
         """The schedules of this app's flows, by id."""

@@ -1,9 +1,10 @@
 """The rules for what a user writes down: ids, names, durations, the options of a flow."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from worchflow_celery.clock import utcnow
 from worchflow_celery.errors import InvalidOption
@@ -40,6 +41,17 @@ class FlowOptions:
     overlap: str = "allow"
     queue: str | None = None
     priority: int | None = None
+    #: How many executions may run at once, with the same key.
+    concurrency: int | None = None
+    #: The key, of the data; ``None``: the flow has one for all.
+    concurrency_key: Callable[[Any], str] | None = None
+    #: How many may start in any window of so many seconds, with the same key.
+    throttle: tuple[int, float] | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether its executions need a slot."""
+        return self.concurrency is not None or self.throttle is not None
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -94,6 +106,14 @@ def check_retries(value: object, what: str = "retries") -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1000:
         raise InvalidOption(f"{what} is {shown(value)}: it must be a whole number from 0 to 1000")
     return value
+
+
+def check_fraction(value: object) -> float:
+    """How much of something is done."""
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InvalidOption(f"fraction is {shown(value)}: it must be a number from 0 to 1")
+    return float(value)  # type: ignore[arg-type]
 
 
 def seconds(value: object, what: str, *, least: float = 0.0) -> float:
@@ -208,7 +228,7 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
         retry_delay=seconds(given.get("retry_delay", 1.0), "retry_delay"),
         retry_backoff=_backoff(given.get("retry_backoff", False), backoff_max),
         retry_backoff_max=backoff_max,
-        retry_jitter=_flag(given.get("retry_jitter", True), "retry_jitter"),
+        retry_jitter=check_flag(given.get("retry_jitter", True), "retry_jitter"),
         timeout=None if timeout is None else positive_seconds(timeout, "timeout"),
         search=_search(given.get("search", ())),
         cron=given.get("cron"),  # type: ignore[arg-type]
@@ -217,10 +237,14 @@ def flow_options(given: Mapping[str, object]) -> FlowOptions:
         overlap=_one_of(given.get("overlap", "allow"), "overlap", ("allow", "skip")),
         queue=check_queue(given.get("queue")),
         priority=check_priority(given.get("priority")),
+        concurrency=given.get("concurrency"),  # type: ignore[arg-type]
+        concurrency_key=given.get("concurrency_key"),  # type: ignore[arg-type]
+        throttle=given.get("throttle"),  # type: ignore[arg-type]
     )
 
 
-def _flag(value: object, what: str) -> bool:
+def check_flag(value: object, what: str) -> bool:
+    """``True`` or ``False``."""
     if not isinstance(value, bool):
         raise InvalidOption(f"{what} is {shown(value)}: it must be True or False")
     return value

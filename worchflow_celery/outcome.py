@@ -5,6 +5,7 @@ import random
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -28,6 +29,10 @@ _HERE = os.path.dirname(__file__) + os.sep
 
 #: Another attempt would meet the same end.
 _FINAL = (InvalidEventData, NonRetriableError, PayloadTooLarge, UnserializableResult, WorkerLost)
+
+
+#: Why an execution is cancelled that somebody cancelled.
+CALLED_OFF = "somebody called cancel()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ class Waiting:
     delay: float
     #: What calls it back: a signal, the end of a child, a slot that is free.
     awaits: tuple[str, ...] = ()
+    #: Whether its handler was called.
+    begun: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,11 @@ class HandedOver:
     """The worker shuts down; another one goes on. ``cause`` is what was raised into the code."""
 
     cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """It was asked to stop here, until it is resumed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +99,7 @@ class Lost:
     cause: BaseException | None = None
 
 
-Outcome = Completed | Retried | Failed | Waiting | HandedOver | Cancelled | Lost
+Outcome = Completed | Retried | Failed | Waiting | HandedOver | Paused | Cancelled | Lost
 
 
 def judge(
@@ -163,9 +175,12 @@ def revived(error: Mapping[str, str], name: str) -> Exception:
         found = getattr(found, part, None)
     message = error.get("message", "")
     if isinstance(found, type) and issubclass(found, Exception):
-        made: Exception = Exception.__new__(found, message)
-        made.args = (message,)
-        return made
+        # Not by the class itself, which may want arguments that nobody has any more.
+        built_in: Any = next(kind for kind in found.__mro__ if kind.__module__ == "builtins")
+        with suppress(TypeError):  # an exception group is nothing without its exceptions
+            made: Exception = built_in.__new__(found, message)
+            made.args = (message,)
+            return made
     return WorchflowError(f"{error.get('type', 'an error')}: {message}")
 
 

@@ -17,7 +17,7 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 from kombu import Exchange, Queue
 
-from worchflow_celery import dispatch
+from worchflow_celery import dispatch, limits
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import StoreUnavailable
 from worchflow_celery.heartbeat import Heartbeat
@@ -133,8 +133,9 @@ class Sweeper:
                 ready.append(due)
         self._publish(ready)
         self._look_rarely(scope)
+        slots = limits.look(self._runtime, scope.flows)
         # As many as one look brings: there are more.
-        return 0.0 if len(ready) >= BATCH else found.next_due or _SWEEP
+        return 0.0 if len(ready) >= BATCH else min(found.next_due or _SWEEP, slots)
 
     def _scope(self) -> Scope:
         app = self._worker.app
@@ -189,6 +190,8 @@ class Sweeper:
         for due in aftercare.follow_ups(scope, secrets.token_hex(8)):
             dispatch.republish(self._runtime, due)
         aftercare.purge()
+        self._runtime.store.pauses.rest(scope.queues)
+        limits.tidy(self._runtime, scope.flows)
         self.heartbeat.beat(scope)
 
     def _release_orphans(self, scope: Scope) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from worchflow_celery import codec
@@ -22,6 +23,17 @@ _FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a step that has begun."""
+
+    key: str
+    name: str
+    seq: int
+    attempt: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The result of a step that has completed before."""
 
@@ -32,11 +44,13 @@ class Keys:
     """The keys of an attempt's steps: a name, numbered from its second use on."""
 
     def __init__(self) -> None:
-        self._taken: set[str] = set()
+        #: Each with its place among them.
+        self._taken: dict[str, int] = {}
         self._uses: dict[str, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._taken)
+    def place(self, key: str) -> int:
+        """Which step of its attempt it is: 1 for the first."""
+        return self._taken[key]
 
     def next(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -46,7 +60,7 @@ class Keys:
             number += 1
             key = f"{name}#{number}"
         self._uses[name] = number
-        self._taken.add(key)
+        self._taken[key] = len(self._taken) + 1
         return key
 
 
@@ -89,10 +103,10 @@ class Replay:
         """The checkpoint of a step; raises what its last run has raised into the handler."""
         checkpoint = self._done.pop(key, None)  # read once; it may be large
         if checkpoint is None:
-            self._recall_failure(key)
+            self.recall_failure(key)
         return checkpoint
 
-    def _recall_failure(self, key: str) -> None:
+    def recall_failure(self, key: str) -> None:
         """Raise what the handler was told before this attempt lost its worker: it went on from it.
 
         Were the step run again, it might succeed, and the handler would take another way.

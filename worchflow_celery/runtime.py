@@ -20,6 +20,7 @@ from worchflow_celery.definition import Definition
 from worchflow_celery.leases import Keeper
 from worchflow_celery.live import Live
 from worchflow_celery.publisher import Publisher
+from worchflow_celery.reporter import Reporter
 from worchflow_celery.settings import Settings
 from worchflow_celery.shutdown import Shutdown
 from worchflow_celery.store import Store
@@ -41,6 +42,7 @@ class Process:
         self.name = f"{self.pid}@{socket.gethostname()}"
         self.store = Store(Database(settings))
         self.keeper = Keeper(self.store.attempts, settings.lease_ttl)
+        self.reporter = Reporter(self.store.reports)
         self.publisher = Publisher(app, settings.store_timeout)
         self.watch = Watch()
         self.live = _live(app, settings)

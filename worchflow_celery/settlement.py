@@ -7,11 +7,13 @@ from typing import Any
 from worchflow_celery.dispatch import loaded
 from worchflow_celery.errors import PayloadTooLarge, StoreUnavailable
 from worchflow_celery.outcome import (
+    CALLED_OFF,
     Cancelled,
     Completed,
     Failed,
     Lost,
     Outcome,
+    Paused,
     Retried,
     Waiting,
     describe,
@@ -32,17 +34,24 @@ _AGAIN = 0.2
 
 def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:
     """Write the outcome, again until MongoDB is back; what was written may be another one."""
+    progress = runtime.process.reporter.end(claim)
     if isinstance(outcome, Lost):
         return outcome
     settlement = _settlement(runtime, claim, outcome, eager=eager)
     again = False
     while True:
         try:
-            settled = runtime.store.attempts.settle(claim, settlement, again=again)
-            if not settled and settlement.awaits:  # called meanwhile: it has to look again
+            if runtime.store.attempts.settle(
+                claim, replace(settlement, progress=progress), again=again
+            ):
+                return outcome
+            if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
+                outcome, again = Cancelled(CALLED_OFF), False
+                settlement = _settlement(runtime, claim, outcome, eager=eager)
+            elif settlement.awaits:  # called meanwhile: it has to look again
                 settlement = replace(settlement, delay=0.0, held=False, awaits=())
-                continue
-            return outcome if settled else Lost()
+            else:
+                return Lost()
         except PayloadTooLarge as error:
             outcome = Failed(error)
             settlement = _settlement(runtime, claim, outcome, eager=eager)
@@ -83,6 +92,11 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
                 held=True,
                 published=not eager and delay <= LONGEST_COUNTDOWN,
             )
-        case Waiting(delay, awaits):
-            return Settlement("waiting", "waiting", delay=delay, held=True, awaits=awaits)
+        case Waiting(delay, awaits, begun):
+            # One that waits for a slot may look for itself whenever a message comes.
+            parked = Settlement("waiting", "waiting", delay=delay, held=begun, awaits=awaits)
+            return replace(parked, unbegun=not begun)
+        case Paused():
+            # Due at once: it may have been resumed meanwhile.
+            return Settlement("queued", "paused", delay=0.0)
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
@@ -11,18 +12,30 @@ from typing import Any, TypeVar
 from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import SHORT_WAIT, Context, Running, running_step
+from worchflow_celery.context import SHORT_WAIT, Running, running_step
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import StepMisuse
 from worchflow_celery.journal import Journal
 from worchflow_celery.options import StepOptions
+from worchflow_celery.parallel import (
+    MOST_AT_ONCE,
+    ONCE,
+    Parallel,
+    Part,
+    Race,
+    check_concurrency,
+    in_threads,
+    listed,
+)
+from worchflow_celery.replay import Run
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _NOTHING = nullcontext[None]()
 
 
-class Step(Context):
+class Step(Parallel):
     """The steps of a sync flow.
 
     A step whose ``run`` has returned never runs again in this execution: later attempts read its
@@ -33,6 +46,7 @@ class Step(Context):
         super().__init__(journal, watch)
         #: Of the attempt; it must not strike while a checkpoint is being written.
         self._deadline = deadline
+        self._thread = threading.get_ident()
 
     def run(
         self,
@@ -52,13 +66,10 @@ class Step(Context):
         """
         with self._deadline.suspended() if self._deadline else _NOTHING:
             key = self._begin(name)
-            self._journal.check_thread(name)
             known = self._journal.recall(key, fn)
             if known is not None:
                 return known.value  # type: ignore[no-any-return]
             self._check(name, fn)
-            if inspect.iscoroutinefunction(fn):
-                raise StepMisuse(f"step {name!r}: a coroutine function needs an `async def` flow")
             return self._run(key, name, fn, args, StepOptions.of(retries, retry_delay, timeout))
 
     def sleep(self, name: str, duration: float | timedelta) -> None:
@@ -155,8 +166,57 @@ class Step(Context):
     def _wait(self, name: str, wait: Callable[..., T], *given: Any) -> T:
         with self._deadline.suspended() if self._deadline else _NOTHING:
             self._check_place(name)
-            self._journal.check_thread(name)
             return wait(self._journal, name, *given)
+
+    def map(
+        self, name: str, fn: Callable[[A], T], items: Iterable[A], *, concurrency: int = 4
+    ) -> list[T]:
+        """Run ``fn(item)`` for each item, ``concurrency`` at once in threads; return the results.
+
+        Each is a step of its own, ``name[0]``, ``name[1]``, …, and runs once. The first error
+        stops what has not begun, and is raised when what runs has ended.
+        """
+        values, at_once = listed(items), check_concurrency(concurrency)
+        with self._deadline.suspended() if self._deadline else _NOTHING:
+            return self._at_once(self._parts_of_map(name, fn, values), at_once)
+
+    def gather(self, /, **named_fns: Callable[[], Any]) -> dict[str, Any]:
+        """Run all functions at once, each in a thread and as a step of its own; see ``map``."""
+        with self._deadline.suspended() if self._deadline else _NOTHING:
+            values = self._at_once(self._parts_of_gather(named_fns), MOST_AT_ONCE)
+            return dict(zip(named_fns, values, strict=True))
+
+    def progress(self, fraction: float, message: str | None = None) -> None:
+        """Tell how far the execution is, from 0 to 1; seen in ``Execution.progress`` soon.
+
+        Callable at any rate, inside and outside of steps: it waits for nothing, and at most once
+        a second the newest is written. Raises ``InvalidOption``.
+        """
+        with self._deadline.suspended() if self._deadline else _NOTHING:
+            self._report(fraction, message)
+
+    def _at_once(self, parts: list[Part], at_once: int) -> list[Any]:
+        race = self._race(parts)
+        in_threads(race, lambda part: self._part(race, part), at_once)
+        return race.ended(parts)
+
+    def _part(self, race: Race, part: Part) -> Any:
+        """One of several steps, in a thread of its own."""
+        self._journal.boundary()
+        run = self._journal.start(part.key, part.name)
+        running_step.set(Running(self._journal, part.key, run.attempt))
+        try:
+            value = self._limited(functools.partial(part.fn, *part.args))
+        except Exception as error:  # whatever a step raises is its outcome
+            self._journal.failed(run, error, ONCE, told=race.is_first(error))
+            raise
+        return self._recorded(run, value, part.fn)
+
+    def _limited(self, call: Callable[[], T]) -> T:
+        """Call under the limit of the attempt, in a thread that is not the flow's."""
+        if self._deadline is None:
+            return call()
+        return self._watch.within(self._deadline.twin(), call)
 
     def _run(
         self, key: str, name: str, fn: Callable[..., T], args: tuple[Any, ...], options: StepOptions
@@ -171,14 +231,17 @@ class Step(Context):
                 delay = self._journal.failed(run, error, options)
                 self._pause(delay)
                 continue
-            if inspect.isawaitable(value):
-                if inspect.iscoroutine(value):
-                    value.close()  # or Python would warn that nobody has awaited it
-                raise StepMisuse(
-                    f"step {name!r} returned an awaitable: it needs an `async def` flow"
-                )
-            recorded: T = self._journal.completed(run, value, annotation_of(fn))
-            return recorded
+            return self._recorded(run, value, fn)
+
+    def _recorded(self, run: Run, value: T, fn: Callable[..., T]) -> T:
+        if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()  # or Python would warn that nobody has awaited it
+            raise StepMisuse(
+                f"step {run.name!r} returned an awaitable: it needs an `async def` flow"
+            )
+        recorded: T = self._journal.completed(run, value, annotation_of(fn))
+        return recorded
 
     def _call(
         self, call: Callable[[], T], attempt: int, key: str, name: str, timeout: float | None
@@ -202,3 +265,17 @@ class Step(Context):
         while (left := until - elapsed()) > 0:
             self._journal.boundary()
             time.sleep(min(left, 0.2))
+
+    def _check_place(self, name: str) -> None:
+        super()._check_place(name)
+        if threading.get_ident() != self._thread:
+            raise StepMisuse(
+                f"step {name!r} begins in another thread than its flow: the order of steps, and "
+                "so their keys, would be chance"
+            )
+
+    @staticmethod
+    def _check(name: str, fn: object) -> None:
+        Parallel._check(name, fn)
+        if inspect.iscoroutinefunction(fn):
+            raise StepMisuse(f"step {name!r}: a coroutine function needs an `async def` flow")

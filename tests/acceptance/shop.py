@@ -83,6 +83,7 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
     define_long(worchflow, effects)
     define_harmful(worchflow, effects)
     define_failing(worchflow, effects, environment)
+    define_limited(worchflow, effects)
     if environment.get("TEST_VERSION") != "old":
         define_new(worchflow, effects)
     return app, worchflow, effects.diary
@@ -134,6 +135,23 @@ def define_failing(worchflow: Worchflow, effects: Effects, environment: Mapping[
         if event.attempt < event.data:
             raise ConnectionError("not yet")
         return event.attempt
+
+
+def define_limited(worchflow: Worchflow, effects: Effects) -> None:
+    """Flows with limits per customer: two at once, one at once, four starts in a second."""
+
+    def work(event: Event[dict[str, Any]], step: Step) -> int:
+        for number in range(event.data["count"]):
+            step.run("step", effects.step, event.id, number, event.data)
+        return int(event.data["count"])
+
+    def customer(data: Mapping[str, Any]) -> str:
+        return str(data["customer"])
+
+    flow = worchflow.flow
+    flow("two-at-once", concurrency=2, concurrency_key=customer)(work)
+    flow("one-at-once", concurrency=1, concurrency_key=customer)(work)
+    flow("throttled", throttle=(4, 1), concurrency_key=customer)(work)
 
 
 def define_new(worchflow: Worchflow, effects: Effects) -> None:

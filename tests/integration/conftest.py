@@ -1,4 +1,4 @@
-"""Schedules and schedulers of a test's own app."""
+"""Schedules, schedulers and flows with limits of a test's own app."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from tests.integration.limited import Held
 from tests.integration.schedules import Clockwork
 from tests.support import Bench
 from worchflow_celery import Scheduler, Worchflow
@@ -37,3 +38,13 @@ def scheduler(celery_app: Celery) -> Iterator[Callable[..., Scheduler]]:
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def one_at_a_time(worchflow: Worchflow, celery_app: Celery) -> Held:
+    return Held(worchflow, celery_app, concurrency=1)
+
+
+@pytest.fixture
+def one_per_customer(worchflow: Worchflow, celery_app: Celery) -> Held:
+    return Held(worchflow, celery_app, concurrency=1, concurrency_key=lambda data: data.split()[0])

@@ -7,7 +7,7 @@ most one call every tenth of a second, of which Redis makes an XADD for each eve
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -119,7 +119,18 @@ def flows(listener: Commands, worchflow: Worchflow, celery_app: Celery) -> None:
             step.run("step", abs, number)
         return step.run("last", die if not worchflow.get(event.id).crashes else int)
 
+    @worchflow.flow("one-at-a-time", concurrency=1, concurrency_key=lambda data: "key")
+    def one_at_a_time(event: Event[int], step: Step) -> None:
+        for number in range(event.data):
+            step.run("step", abs, number)
+
+    for name, count in (("throttled", 1000), ("closed", 1)):
+
+        @worchflow.flow(name, throttle=(count, 3600))
+        def throttled(event: Event[int]) -> None: ...
+
     with worchflow.watch() as watch:
+        worchflow.send("closed", 1)
         worchflow.send("steps", 1)  # connections are open, indexes are made
         deliver(celery_app)
         assert next(watch)
@@ -258,3 +269,60 @@ def test_a_late_copy_of_a_message_costs_two_looks(
 
     assert stored == [CLAIM, "find executions"]
     assert told == {}
+
+
+TAKE = GIVE_BACK = GET_IN_LINE = RESERVE = "findAndModify slots"
+CALL, LOOK = "findAndModify executions", "find executions"
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_slot_is_one_write_to_take_and_one_to_give_back(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching, redis: Watching, count: int
+) -> None:
+    worchflow.send("one-at-a-time", count)
+    request = take(celery_app)
+    assert request is not None
+
+    with mongo() as stored, redis() as told:
+        request.execute()
+
+    assert stored == [CLAIM, TAKE, *[CHECKPOINT] * count, SETTLE, GIVE_BACK]
+    assert told == {}
+
+
+@pytest.mark.parametrize(
+    ("flow", "more"),
+    [("throttled", ["update executions", SETTLE]), ("closed", [SETTLE, GET_IN_LINE])],
+)
+def test_a_start_in_a_window_is_two_writes_and_so_is_to_wait_for_one(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching, flow: str, more: list[str]
+) -> None:
+    worchflow.send(flow, 0)
+
+    with mongo() as stored:
+        deliver(celery_app)
+
+    assert stored == [CLAIM, TAKE, *more]
+
+
+def test_to_wait_costs_three_more_and_to_call_two_more_and_one_publish(
+    worchflow: Worchflow, celery_app: Celery, mongo: Watching, redis: Watching
+) -> None:
+    watched = ExitStack()
+    seen: list[list[str]] = []
+
+    @worchflow.flow("busy", concurrency=1)
+    def busy(event: Event[str]) -> None:
+        if event.data == "first":
+            with mongo() as stored:
+                deliver(celery_app)
+            seen.extend([stored, watched.enter_context(mongo())])
+
+    busy.send("first")
+    busy.send("second")
+    with watched, redis() as published:
+        deliver(celery_app, celery_app.main, most=1)
+
+    assert seen[0] == [CLAIM, TAKE, SETTLE, GET_IN_LINE, LOOK]
+    assert seen[1] == [SETTLE, GIVE_BACK, CALL, RESERVE]
+    assert published["lpush"] == 1

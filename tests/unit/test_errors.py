@@ -62,6 +62,8 @@ def example(cls: type[BaseException]) -> BaseException:
         return RetryAfter(WHEN, "rate limit", 429)
     if cls is errors.Suspended:
         return errors.Suspended(5.0)
+    if cls is errors.Stopped:
+        return errors.Stopped("cancel")
     return cls("what, where and what to do", {"more": 1})
 
 

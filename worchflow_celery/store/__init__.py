@@ -3,12 +3,18 @@
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.audit import Audit
+from worchflow_celery.store.bulk import Bulk
 from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
+from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.pauses import Pauses
+from worchflow_celery.store.reports import Reports
+from worchflow_celery.store.restarts import Restarts
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
+from worchflow_celery.store.slots import Slots
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
 from worchflow_celery.store.workers import Workers
@@ -24,8 +30,14 @@ class Store:
         self.steps = Steps(database)
         self.sweep = Sweep(database)
         self.calls = Calls(database)
+        self.bulk = Bulk(database)
+        self.reports = Reports(database)
+        self.restarts = Restarts(database)
+        self.pauses = Pauses(database)
+        self.endings = Endings(database)
         self.children = Children(database)
         self.signals = Signals(database)
+        self.slots = Slots(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
         self.workers = Workers(database)

@@ -10,9 +10,12 @@ from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
+from worchflow_celery.models import Progress
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
+from worchflow_celery.store.taking import UNBEGUN
 
 #: Codes of MongoDB for a document, or a message, that grew too large.
 _TOO_LARGE = {10334, 17419, 17420}
@@ -39,9 +42,13 @@ class Settlement:
     awaits: tuple[str, ...] = ()
     #: Whether its next message is published by whoever settles.
     published: bool = False
+    #: Its handler was not called: nothing is counted and nothing recorded.
+    unbegun: bool = False
     #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
     follow_up: float | None = None
     retention: float | None = field(default=None)
+    #: How far the execution has come, if it told.
+    progress: Progress | None = None
 
 
 class Attempts:
@@ -62,6 +69,7 @@ class Attempts:
             "_id": {"$eq": execution_id},
             "flow": {"$eq": flow},
             "status": {"$in": ["queued", "retrying", "waiting"]},
+            **NOT_PAUSED,
         }
         if not early:
             query["$expr"] = {"$lte": [{"$ifNull": ["$not_before", EPOCH]}, "$$NOW"]}
@@ -104,6 +112,15 @@ class Attempts:
             held = self._collection.find(query, {"owner.token": 1})
             return tokens - {document["owner"]["token"] for document in held}
 
+    def asked(self, claims: Many[Claim]) -> dict[str, str]:
+        """What somebody asked of executions, by the tokens of their claims."""
+        query = {"_id": {"$in": [claim.id for claim in claims]}, "asked": {"$exists": True}}
+        tokens = {claim.token for claim in claims}
+        with translated(self._database.settings):
+            found = list(self._collection.find(query, {"asked": 1, "owner.token": 1}))
+        asked = {document["owner"]["token"]: str(document["asked"]) for document in found}
+        return {token: what for token, what in asked.items() if token in tokens}
+
     def holds(self, claim: Claim) -> bool:
         """Whether a claim still stands, whatever this process believes."""
         with translated(self._database.settings):
@@ -115,25 +132,19 @@ class Attempts:
             self._collection.update_one(_held(claim), {"$set": {"current_step": key}})
 
     def settle(self, claim: Claim, settlement: Settlement, *, again: bool = False) -> bool:
-        """End an attempt; ``False``: the lease was lost, and nothing was written.
+        """End an attempt; ``False``: nothing was written, for the lease was lost.
 
-        ``again`` says that the answer to the same call was lost. Raises ``PayloadTooLarge``
-        when data, result and attempts together exceed what MongoDB keeps in one document.
+        Or somebody asked to cancel the execution, and this is another end. ``again`` says that
+        the answer to the same call was lost. Raises ``PayloadTooLarge`` when data, result and
+        attempts together exceed what MongoDB keeps in one document.
         """
+        query = _held(claim)
+        if settlement.status != "cancelled":
+            query["asked"] = {"$ne": "cancel"}
+        if settlement.awaits:
+            query["calls"] = claim.calls or None
         with translated(self._database.settings):
-            try:
-                change = [{"$set": self._settled(settlement)}]
-                held = _held(claim)
-                if settlement.awaits:
-                    held["calls"] = claim.calls or None
-                settled = writes.update(self._collection, held, change)
-            except (DocumentTooLarge, OperationFailure) as error:
-                if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
-                    raise
-                raise PayloadTooLarge(
-                    f"data and result of execution {claim.id!r} do not fit into one MongoDB "
-                    "document of 16 MiB: store them elsewhere and return a reference"
-                ) from None
+            settled = self._write_end(query, settlement)
             if settled or not again:
                 return settled
             # Ours if the token is still there: whoever comes next raises the epoch first.
@@ -144,6 +155,20 @@ class Attempts:
                 "status": settlement.status,
             }
             return self._collection.find_one(mine, {"_id": 1}) is not None
+
+    def _write_end(self, query: Document, settlement: Settlement) -> bool:
+        change = self._settled(settlement)
+        if settlement.progress is not None:
+            change["progress"] = _literal(settlement.progress.model_dump())
+        try:
+            return writes.update(self._collection, query, [{"$set": change}])
+        except (DocumentTooLarge, OperationFailure) as error:
+            if isinstance(error, OperationFailure) and error.code not in _TOO_LARGE:
+                raise
+            raise PayloadTooLarge(
+                f"data and result of execution {query['_id']!r} do not fit into one MongoDB "
+                "document of 16 MiB: store them elsewhere and return a reference"
+            ) from None
 
     def _give_up(self, execution_id: str, token: str, error: CorruptDocument) -> None:
         """Fail an execution that nobody can run, or it would be taken again for ever."""
@@ -192,7 +217,8 @@ class Attempts:
             "due_at": due,
             "not_before": due if settlement.held else "$$REMOVE",
             "publishes": int(settlement.published),
-            "attempts": ended_attempt(settlement.outcome, settlement.error),
+            "asked": "$$REMOVE",
+            **(UNBEGUN if settlement.unbegun else _ended(settlement)),
         }
         if settlement.error is not None or settlement.status == "completed":
             fields["error"] = _literal(settlement.error)
@@ -200,6 +226,7 @@ class Attempts:
             fields["awaits"] = {"$literal": list(settlement.awaits)}
         if ends:
             fields["finished_at"] = "$$NOW"
+            fields["paused"] = "$$REMOVE"
             fields["result"] = _literal(settlement.result)
         if ends and settlement.retention is not None:
             fields["expires_at"] = self._in(settlement.retention)
@@ -210,6 +237,10 @@ class Attempts:
     @staticmethod
     def _in(seconds: float) -> Document:
         return {"$add": ["$$NOW", round(seconds * 1000)]}
+
+
+def _ended(settlement: Settlement) -> Document:
+    return {"attempts": ended_attempt(settlement.outcome, settlement.error)}
 
 
 def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
@@ -226,7 +257,7 @@ def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
     return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
 
 
-_CLAIM_FIELDS = dict.fromkeys(
+_CLAIM_FIELDS: Document = dict.fromkeys(
     [
         "flow",
         "data",
@@ -241,12 +272,16 @@ _CLAIM_FIELDS = dict.fromkeys(
         "canvas",
         "message",
         "current_step",
+        "asked",
         "calls",
         "depth",
         "parent",
+        "admitted",
+        "copied",
     ],
     1,
 )
+_CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
 def _held(claim: Claim) -> Document:

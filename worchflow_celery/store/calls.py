@@ -5,12 +5,25 @@ called since its claim. So a call that comes while nobody waits yet is not lost,
 look again after parking.
 """
 
-from pymongo import ReturnDocument
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pymongo import ASCENDING, ReturnDocument
 from pymongo.collection import Collection
 
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.executions import PUBLISHED_FOR
 from worchflow_celery.store.records import Document, Due, due_of
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """An execution that was called out of a line."""
+
+    due: Due
+    epoch: int
+    #: Its start is counted.
+    admitted: bool
 
 
 class Calls:
@@ -41,6 +54,27 @@ class Calls:
         if before is None or before["status"] != "waiting" or before.get("paused"):
             return None
         return due_of({**before, "publishes": 0}) if what in before.get("awaits", ()) else None
+
+    def call_first(self, whats: Sequence[str]) -> Called | None:
+        """Make that execution due that waits for one of these and was created first."""
+        change = {
+            "calls": {"$add": [{"$ifNull": ["$calls", 0]}, 1]},
+            "due_at": {"$add": ["$$NOW", round(PUBLISHED_FOR * 1000)]},
+            "publishes": 0,
+            "not_before": "$$REMOVE",
+            "awaits": "$$REMOVE",
+        }
+        query = {"awaits": {"$in": list(whats)}, "status": "waiting", "paused": {"$ne": True}}
+        with translated(self._database.settings):
+            document = self._collection.find_one_and_update(
+                query,
+                [{"$set": change}],
+                sort=[("created_at", ASCENDING)],
+                return_document=ReturnDocument.AFTER,
+            )
+        if document is None:
+            return None
+        return Called(due_of(document), document["epoch"], bool(document.get("admitted")))
 
     @property
     def _collection(self) -> "Collection[Document]":

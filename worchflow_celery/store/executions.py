@@ -1,19 +1,18 @@
 """Executions as their senders and readers see them: insert, get, find, retry."""
 
-import base64
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
-from pymongo import DESCENDING, InsertOne, ReturnDocument
+from pymongo import InsertOne, ReturnDocument
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from worchflow_celery.errors import ExecutionNotFound, InvalidOption, InvalidTransition
+from worchflow_celery.errors import ExecutionNotFound, InvalidTransition
 from worchflow_celery.models import Execution, ExecutionStatus, Page
-from worchflow_celery.options import check_id, check_search_field, searchable, shown
 from worchflow_celery.store.database import Database, translated, write_new
+from worchflow_celery.store.finding import NEWEST_FIRST, after_cursor, cursor_of
 from worchflow_celery.store.records import (
     Document,
     Due,
@@ -27,7 +26,6 @@ from worchflow_celery.store.records import (
 #: Seconds after a publish until the message counts as lost.
 PUBLISHED_FOR = 5.0
 _OUTCOME = ("status", "result", "error")
-_FINISHED = {"completed", "failed", "cancelled"}
 
 
 class Executions:
@@ -91,16 +89,12 @@ class Executions:
 
     def find(self, filters: Mapping[str, Any], *, limit: int, cursor: str | None) -> Page:
         """A page of executions, newest first."""
-        query = {"$and": [filters, _after(cursor)]} if cursor else dict(filters)
+        query = {"$and": [filters, after_cursor(cursor)]} if cursor else dict(filters)
         with translated(self._database.settings):
-            found = list(
-                self._collection.find(query)
-                .sort([("created_at", DESCENDING), ("_id", DESCENDING)])
-                .limit(limit + 1)
-            )
+            found = list(self._collection.find(query).sort(NEWEST_FIRST).limit(limit + 1))
         page = [execution_of(document) for document in found[:limit]]
         more = len(found) > limit
-        return Page(page, _cursor(found[limit - 1]) if more else None)
+        return Page(page, cursor_of(found[limit - 1]) if more else None)
 
     def retry(self, execution_id: str) -> Due:
         """Put a failed or cancelled execution back in line: attempts begin again at 1.
@@ -109,12 +103,8 @@ class Executions:
         """
         with translated(self._database.settings):
             document = self._collection.find_one_and_update(
-                {
-                    "_id": execution_id,
-                    "status": {"$in": ["failed", "cancelled"]},
-                    "purging": {"$exists": False},
-                },
-                [{"$set": _RETRIED}],
+                {"_id": execution_id, **RETRIABLE},
+                [{"$set": RETRIED}],
                 return_document=ReturnDocument.AFTER,
             )
         if document is None:
@@ -169,17 +159,17 @@ class Executions:
             "due_at": new.not_before or now + timedelta(seconds=PUBLISHED_FOR),
             "publishes": 0 if new.not_before else 1,
         }
-        document |= _present(
+        return document | _present(
             search=dict(new.search),
             priority=new.priority,
             not_before=new.not_before,
             canvas=new.canvas,
             message=new.message,
             scheduled_for=new.scheduled_for,
+            copied=asdict(new.copied) if new.copied else None,
             parent=dict(new.parent) if new.parent else None,
             depth=new.depth or None,
         )
-        return document
 
     def _find_one(
         self, execution_id: str, projection: Mapping[str, Any] | None = None
@@ -188,12 +178,17 @@ class Executions:
             return self._collection.find_one({"_id": {"$eq": execution_id}}, projection)
 
 
+RETRIABLE: Document = {
+    "status": {"$in": ["failed", "cancelled"]},
+    "purging": {"$exists": False},
+}
 #: Raises the epoch: whoever might still believe to own the execution is fenced off.
-_RETRIED: Document = {
+RETRIED: Document = {
     "status": "queued",
     "attempt": 0,
     "epoch": {"$add": ["$epoch", 1]},
     "crashed": [],
+    "admitted": "$$REMOVE",
     "current_step": "$$REMOVE",
     "trigger": {"kind": "retry", "ref": "$$REMOVE"},
     "error": "$$REMOVE",
@@ -205,78 +200,6 @@ _RETRIED: Document = {
     "due_at": {"$add": ["$$NOW", int(PUBLISHED_FOR * 1000)]},
     "publishes": 1,
 }
-
-
-def filters_of(
-    *,
-    status: object,
-    flow: str | None,
-    search: Mapping[str, Any] | None,
-    after: datetime | None,
-    before: datetime | None,
-) -> Document:
-    """The filter of ``find``, with every value cast, so that none can be an operator."""
-    filters: Document = {}
-    if status is not None:
-        many = [status] if isinstance(status, str) else list(_iterable(status))
-        filters |= _of_status([_status(one) for one in many])
-    if flow is not None:
-        filters["flow"] = {"$eq": check_id(flow, "flow")}
-    created = {"$gte": after, "$lt": before}
-    created = {operator: moment for operator, moment in created.items() if moment is not None}
-    if created:
-        filters["created_at"] = created
-    if not isinstance(search, Mapping | None):
-        raise InvalidOption(f"search is {shown(search)}: it must map fields to their values")
-    for name, value in (search or {}).items():
-        check_search_field(name)
-        filters[f"search.{name}"] = {"$eq": searchable(value)}
-    return filters
-
-
-def _of_status(statuses: list[str]) -> Document:
-    """With what lets MongoDB use the index of finished, or that of unfinished executions."""
-    filters: Document = {"status": {"$in": statuses}}
-    if _FINISHED.issuperset(statuses):
-        filters["finished_at"] = {"$exists": True}
-    elif _FINISHED.isdisjoint(statuses):
-        filters |= {"due_at": {"$exists": True}, "queue": {"$gte": ""}}
-    return filters
-
-
-def _iterable(value: object) -> Iterable[object]:
-    if isinstance(value, Sequence | set | frozenset):
-        return value
-    raise InvalidOption(f"status is {value!r:.80}: it must be a status or several")
-
-
-def _status(value: object) -> str:
-    try:
-        return ExecutionStatus(str(value)).value
-    except ValueError:
-        known = ", ".join(ExecutionStatus)
-        raise InvalidOption(f"status is {value!r:.80}: it must be one of {known}") from None
-
-
-def _cursor(document: Document) -> str:
-    created = int(document["created_at"].timestamp() * 1000)
-    text = json.dumps([created, document["_id"]])
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _after(cursor: str) -> Document:
-    try:
-        created, last = json.loads(base64.urlsafe_b64decode(cursor.encode()))
-        moment = datetime.fromtimestamp(int(created) / 1000, UTC)
-        last = str(last)
-    except (ValueError, TypeError, AttributeError, OverflowError, OSError):
-        raise InvalidOption(f"cursor is {cursor!r:.80}: it must be the .cursor of a page") from None
-    return {
-        "$or": [
-            {"created_at": {"$lt": moment}},
-            {"created_at": moment, "_id": {"$lt": last}},
-        ]
-    }
 
 
 def _not_found(execution_id: str) -> ExecutionNotFound:

@@ -39,6 +39,12 @@ EXECUTION_INDEXES = [
         name="children",
         partialFilterExpression={"parent.id": {"$exists": True}, "due_at": {"$exists": True}},
     ),
+    # Of waiting ones only: who has waited longest for the same thing.
+    IndexModel(
+        [("awaits", ASCENDING), ("created_at", ASCENDING)],
+        name="awaited",
+        partialFilterExpression={"awaits": {"$exists": True}},
+    ),
     IndexModel(
         [("follow_up_at", ASCENDING)],
         name="follow_up",

@@ -15,6 +15,16 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Copied:
+    """Checkpoints that a restarted execution takes over: those before a step of another one."""
+
+    of: str
+    #: The place of that step in its attempt.
+    before: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewExecution:
     """An execution that is to be stored."""
 
@@ -39,6 +49,8 @@ class NewExecution:
     parent: Mapping[str, Any] | None = None
     #: How many executions are above it.
     depth: int = 0
+    #: What it takes over.
+    copied: Copied | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +86,18 @@ class Claim:
     message: str | None
     #: The step that was last seen to begin, noted only when steps kill their workers.
     current_step: str | None
+    #: What somebody asked of the attempt before: ``cancel`` or ``pause``.
+    asked: str | None
     #: How often it had been called when it was claimed.
     calls: int
     #: How many executions are above it.
     depth: int
     parent: Mapping[str, Any] | None
+    #: Its start is counted, in a flow with a throttle.
+    admitted: bool
+    #: It has never been on a worker before, but to be told to wait.
+    unbegun: bool
+    copied: Copied | None
 
     @property
     def is_awaited(self) -> bool:
@@ -88,7 +107,7 @@ class Claim:
     @property
     def resumed(self) -> bool:
         """Whether there may be checkpoints already."""
-        return self.epoch > 1
+        return self.epoch > 1 or self.copied is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +172,10 @@ _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent")),
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "copied")),
     "calls": 0,
     "depth": 0,
+    "admitted": False,
 }
 
 

@@ -12,6 +12,7 @@ from worchflow_celery.settings import Settings
 from worchflow_celery.store.attempts import ended_attempt
 from worchflow_celery.store.database import Database, is_passing, translated
 from worchflow_celery.store.executions import PUBLISHED_FOR
+from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Document, Due, due_of
 
 #: Executions looked at, and messages published, in one go.
@@ -153,6 +154,7 @@ class Sweep:
         query = {
             "_id": {"$in": ids},
             "status": {"$in": ["queued", "retrying", "waiting"]},
+            **NOT_PAUSED,
             "$expr": self._due(0),
         }
         with translated(self._settings):
@@ -195,8 +197,8 @@ class Sweep:
         idle = [queue for queue in scope.queues if queue not in busy]
         every, published = list(scope.queues), {"$gt": 0}
         new: Document = {"status": "queued", "epoch": 0}
-        kinds = [
-            self._kind(every, {"status": "processing"}, self._settings.lease_ttl / 2),
+        running = self._kind(every, {"status": "processing"}, self._settings.lease_ttl / 2)
+        resting = [
             self._kind(every, {"status": "retrying", "publishes": published}, -_RETRY_GRACE),
             self._kind(every, {"status": "retrying", "publishes": 0}, ahead),
             self._kind(every, {"status": "waiting"}, ahead),
@@ -206,6 +208,7 @@ class Sweep:
             self._kind(idle, {**new, "publishes": published}, 0),
             self._kind(busy, {**new, "publishes": published}, -BACKLOG_PATIENCE),
         ]
+        kinds = [running, *({**kind, **NOT_PAUSED} for kind in resting)]
         return {"flow": {"$in": list(scope.flows)}, "$or": kinds}
 
     def _kind(self, queues: list[str], of: Document, ahead: float) -> Document:

@@ -29,10 +29,17 @@ def update(collection: "Collection[Document]", query: Document, change: Pipeline
 
 
 def find_and_update(
-    collection: "Collection[Document]", query: Document, change: Pipeline, fields: Document
+    collection: "Collection[Document]",
+    query: Document,
+    change: Pipeline,
+    fields: Document,
+    *,
+    upsert: bool = False,
 ) -> Document | None:
     """Change a document and return what it is then; ``None``: none matches."""
-    command = {"findAndModify": collection.name, "query": query, "update": change}
+    command: Document = {"findAndModify": collection.name, "query": query, "update": change}
+    if upsert:
+        command["upsert"] = True
     found: Document | None = _run(collection, {**command, "new": True, "fields": fields})["value"]
     return found
 

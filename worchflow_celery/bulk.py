@@ -1,0 +1,65 @@
+"""What is done to all executions that a filter finds."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from worchflow_celery import dispatch, options
+from worchflow_celery.errors import InvalidOption
+from worchflow_celery.models import ExecutionStatus
+from worchflow_celery.runtime import Runtime
+from worchflow_celery.store.finding import filters_of, of_status
+
+RETRIABLE = (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
+
+Filters = Mapping[str, Any]
+
+
+def retry_all(runtime: Runtime, filters: Filters) -> int:
+    """Put all failed or cancelled executions back in line that a filter finds; return how many."""
+    changed = 0
+    for batch in runtime.store.bulk.batches(filters):
+        retried, due = runtime.store.bulk.retry(batch, secrets.token_hex(8))
+        changed += retried
+        for one in due:
+            dispatch.tell_queued(runtime, one.id, one.flow)
+            dispatch.republish(runtime, one)
+    return changed
+
+
+def selected(what: str, allowed: Sequence[ExecutionStatus], **given: Any) -> Filters:
+    """The filter of executions that are meant and that allow it; raises ``InvalidOption``.
+
+    It must say which: of a call without any filter one cannot tell that it means all of them.
+    """
+    if all(value is None for value in given.values()):
+        raise InvalidOption(
+            f"{what}() is given no filter and would change every execution: give it at least one "
+            f"of {', '.join(given)}"
+        )
+    filters = checked(**given)
+    if given["status"] is None:
+        return {**filters, **of_status(allowed)}
+    refused = set(filters["status"]["$in"]) - set(allowed)
+    if refused:
+        raise InvalidOption(
+            f"status is {', '.join(sorted(refused))}: {what}() is for executions that are "
+            f"{' or '.join(allowed)}"
+        )
+    return filters
+
+
+def checked(
+    *,
+    status: object,
+    flow: str | None,
+    search: Mapping[str, Any] | None,
+    after: datetime | None,
+    before: datetime | None,
+) -> Filters:
+    """The filter of ``find`` and its like."""
+    for name, moment in (("after", after), ("before", before)):
+        if moment is not None:
+            options.check_moment(moment, name)
+    return filters_of(status=status, flow=flow, search=search, after=after, before=before)
