@@ -30,6 +30,8 @@ from worchflow_celery.models import (
     StepRecord,
     Window,
 )
+from worchflow_celery.observed import AuditRecord, Update, WorkerInfo
+from worchflow_celery.observing import Observing
 from worchflow_celery.settings import Settings
 
 DOCS = ROOT / "docs"
@@ -87,7 +89,9 @@ def all_signals() -> dict[str, Signal]:
 
 
 def public_methods() -> list[str]:
-    found = [vars(thing) for thing in (Worchflow, library.ExecutionHandle, Step, AsyncStep)]
+    found = [
+        vars(thing) for thing in (Worchflow, Observing, library.ExecutionHandle, Step, AsyncStep)
+    ]
     return sorted({name for names in found for name in names if not name.startswith("_")})
 
 
@@ -106,7 +110,10 @@ def test_every_option_of_a_flow_is_in_the_api_page(option: str) -> None:
     assert re.search(rf"^\| .*`{option}`", reference("api"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("thing", [Event, Execution, StepRecord, Attempt, Schedule, Window])
+@pytest.mark.parametrize(
+    "thing",
+    [Event, Execution, StepRecord, Attempt, Schedule, Window, Update, WorkerInfo, AuditRecord],
+)
 def test_every_field_of_what_is_read_is_in_the_api_page(thing: Any) -> None:
     page = reference("api")
 

@@ -15,6 +15,7 @@ from worchflow_celery.store.inspection import SAMPLE, Inspection, Topology
 
 _OLDEST_MONGO, _OLDEST_REDIS = (4, 4), (6, 2)
 _MOST_SKEW = 2.0
+_MOST_WORKERS = 1000
 _UNSAFE = {"pickle", "yaml", "application/x-python-serialize", "application/x-yaml"}
 #: Seconds after which Redis hands a message out again, unless it is configured.
 _VISIBILITY_TIMEOUT = 3600
@@ -95,12 +96,14 @@ def _of_indexes(wrong: list[str]) -> Finding:
 
 
 def _of_documents(runtime: Runtime, inspection: Inspection) -> Iterator[Finding]:
-    for flow, unfinished in sorted(inspection.stranded(runtime.definitions).items()):
+    workers = runtime.store.workers.all(_MOST_WORKERS)
+    known = set(runtime.definitions).union(*(one.flows for one in workers if one.alive))
+    for flow, unfinished in sorted(inspection.stranded(known).items()):
         many = f"{unfinished}{'+' * (unfinished == SAMPLE)}"
         yield Finding(
             Level.WARNING,
             "flows",
-            f"{many} unfinished executions of {flow!r}, a flow that this app does not know",
+            f"{many} unfinished executions of {flow!r}, a flow that no worker knows",
             "start a worker that has it, or cancel them",
         )
     late = inspection.overdue()

@@ -6,10 +6,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from worchflow_celery.errors import WorchflowError
+from worchflow_celery.redis_client import connect
 
 _PATIENCE = 3.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", None}
@@ -37,13 +36,7 @@ class RedisFacts:
 def redis_facts(url: str, lock: str) -> RedisFacts:
     """Ask a Redis; raises ``RedisUnavailable``, whose text holds no password."""
     try:
-        client = redis.Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=_PATIENCE,
-            socket_connect_timeout=_PATIENCE,
-        )
-        with client:
+        with connect(url, _PATIENCE) as client:
             facts: Mapping[str, Any] = client.info()
             persists = bool(facts.get("aof_enabled")) or _saves(client)
             led = bool(client.exists(lock))

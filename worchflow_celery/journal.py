@@ -141,7 +141,9 @@ class Journal:
         """A run of a step begins."""
         self._note(key)
         attempt = 1 + len(self._replay.failures(key))
-        return Run(key, name, self._keys.place(key), attempt, self.now())
+        run = Run(key, name, self._keys.place(key), attempt, self.now())
+        self._tell(signals.step_started, run, attempt=attempt)
+        return run
 
     def identity(self, key: str) -> str:
         """What stays the same each time a step runs, until it is undone."""

@@ -51,6 +51,10 @@ class Settings(BaseModel):
     retention: Seconds | None = Field(default=None, ge=1, le=3.2e9)
     #: Of one input, one step result, one result.
     max_payload_bytes: int = Field(default=4 * _MIB, ge=1024, le=8 * _MIB, strict=True)
+    #: What a worker says that it runs, such as a commit, for those who look at workers.
+    code_version: str | None = Field(default=None, min_length=1, max_length=100)
+    #: Whether what happens is told in Redis, for ``watch``, when there is a Redis.
+    live_events: bool = Field(default=True, strict=True)
     leader_election: bool = Field(default=True, strict=True)
     leader_ttl: Seconds = Field(default=15.0, ge=1, le=3600)
     leader_check_interval: Seconds = Field(default=5.0, ge=0.1, le=3600)

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.acceptance.console import HOSTILE, MODULE, Console
+from tests.support import eventually
 from worchflow_celery import Execution
 
 pytestmark = pytest.mark.slow
@@ -131,8 +132,15 @@ def test_flows_are_listed_with_what_their_decorators_say(desk: Console) -> None:
     rows = {row[0]: row for row in desk.run("flows").rows}
 
     assert set(rows) == {"pay", "approve", "daily"}
-    assert rows["pay"][1] == "1" and rows["pay"][5] == "Charge a customer."
+    assert rows["pay"][1] == "1" and rows["pay"][6] == "Charge a customer."
     assert rows["daily"][4] == "0 0 * * *"
+
+
+def test_workers_are_listed_with_their_flows(desk: Console) -> None:
+    (row,) = eventually(lambda: desk.run("workers").rows, within=20)
+
+    assert (row[1], row[2]) == ("alive", "prefork")
+    assert row[6] == "approve, daily, pay"
 
 
 def test_a_schedule_is_paused_and_resumed(desk: Console) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from getpass import getuser
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from worchflow_celery.cli.group import Session, fail, with_session, worchflow
 from worchflow_celery.cli.ids import resolve
 from worchflow_celery.cli.options import Filters, filters, filters_of
 from worchflow_celery.cli.text import safe
-from worchflow_celery.errors import InvalidTransition, WorchflowError
+from worchflow_celery.errors import InvalidTransition, StoreUnavailable, WorchflowError
 
 _PAGE = 200
 #: Executions that are counted before the question is asked.
@@ -68,6 +69,7 @@ def apply(session: Session, one: Change, ids: Sequence[str], dry_run: bool, sure
     for id in ids:
         try:
             _tell(session, one.act(session, id), one.verb)
+            audit(session, one.verb, id)
         except (InvalidTransition, LookupError) as error:
             # Chosen by a filter it may have gone on since: that is no failure of the command.
             assert isinstance(error, WorchflowError)
@@ -75,6 +77,14 @@ def apply(session: Session, one: Change, ids: Sequence[str], dry_run: bool, sure
             first = first or codes.code_of(error)
     if first:
         click.get_current_context().exit(first)
+
+
+def audit(session: Session, action: str, target: str) -> None:
+    """Keep who did it.  It is done: a trail that cannot be written is told, and no failure."""
+    try:
+        session.worchflow.audit.record(action, target, who=f"{getuser()} (command line)")
+    except StoreUnavailable as error:
+        session.out.note(f"not in the audit trail: {error}")
 
 
 def _matching(session: Session, one: Change, wanted: Filters) -> Iterator[str]:
@@ -117,6 +127,10 @@ change(
     "Put failed or cancelled executions back in line; completed steps stay completed.",
 )
 change(
+    Change("cancel", lambda session, one: session.worchflow.cancel(one).id, _UNFINISHED),
+    "End executions at their next step; what they have done is compensated.",
+)
+change(
     Change("pause", lambda session, one: session.worchflow.pause(one).id, _UNFINISHED),
     "Hold executions at their next step, until they are resumed.",
 )
@@ -134,6 +148,7 @@ def rerun(session: Session, id: str, from_step: str | None) -> None:
     """Start a new execution with the data of another one."""
     old = resolve(session, id)
     handle = session.worchflow.restart(old, from_step)
+    audit(session, "rerun", old)
     if session.out.as_json:
         session.out.value({"id": handle.id, "rerun_of": old, "status": handle.status})
     else:

@@ -1,4 +1,4 @@
-"""`ls`, `flows`, `errors`: what there is."""
+"""`ls`, `flows`, `workers`, `errors`: what there is."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,6 +14,7 @@ from worchflow_celery.cli.output import Column
 from worchflow_celery.clock import utcnow
 from worchflow_celery.flow import Flow
 from worchflow_celery.models import Execution, Page
+from worchflow_celery.observed import WorkerInfo
 
 
 @worchflow.command("ls")
@@ -79,7 +80,11 @@ def tries(session: Session, execution: Execution) -> str:
 def flows(session: Session) -> None:
     """List the flows of this app."""
     found = [session.worchflow.flows[name] for name in sorted(session.worchflow.flows)]
-    rows = [described(flow) for flow in found]
+    living = [worker.flows for worker in session.worchflow.workers()]
+    rows = [
+        {**described(flow), "workers": sum(flow.definition.id in known for known in living)}
+        for flow in found
+    ]
     session.out.list(
         rows,
         [
@@ -90,6 +95,7 @@ def flows(session: Session) -> None:
             ),
             Column("QUEUE", lambda row: row["queue"]),
             Column("SCHEDULE", lambda row: _line(row)),
+            Column("WORKERS", lambda row: str(row["workers"]), right=True),
             Column("ABOUT", lambda row: row["about"]),
         ],
         empty="this app has no flows",
@@ -109,6 +115,36 @@ def described(flow: Flow[Any, Any]) -> dict[str, Any]:
         "timezone": options.timezone if options.cron else None,
         "about": words[0] if words else "",
     }
+
+
+@worchflow.command()
+@click.option("--gone", is_flag=True, help="Also those that ended within a day.")
+@with_session
+def workers(session: Session, gone: bool) -> None:
+    """List the workers."""
+    now = utcnow()
+    session.out.list(
+        session.worchflow.workers(gone=gone),
+        [
+            Column("WORKER", lambda one: one.name),
+            Column("STATE", _state, colour=lambda one: None if one.alive else "bright_black"),
+            Column("POOL", lambda one: one.pool),
+            Column("BUSY", lambda one: f"{one.busy}/{one.concurrency}", right=True),
+            Column(
+                "SEEN", lambda o: wording.age(o.seen_at, now), lambda o: wording.moment(o.seen_at)
+            ),
+            Column("QUEUES", lambda one: ", ".join(one.queues)),
+            Column("FLOWS", lambda one: str(len(one.flows)), lambda one: ", ".join(one.flows)),
+            Column("VERSION", lambda one: one.code_version or one.version),
+        ],
+        empty="no worker is seen",
+    )
+
+
+def _state(worker: WorkerInfo) -> str:
+    if worker.alive:
+        return "alive"
+    return "stopped" if worker.stopping_at else "gone"
 
 
 @worchflow.command()
@@ -162,3 +198,7 @@ def _line(row: Mapping[str, Any]) -> str:
     if not row["cron"]:
         return ""
     return str(row["cron"]) if row["timezone"] == "UTC" else f"{row['cron']} {row['timezone']}"
+
+
+def _seen(worker: WorkerInfo) -> str:
+    return wording.moment(worker.seen_at)

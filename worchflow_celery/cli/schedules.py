@@ -8,6 +8,7 @@ import click
 
 from worchflow_celery import cron
 from worchflow_celery.cli import wording
+from worchflow_celery.cli.changing import audit
 from worchflow_celery.cli.group import Commands, Session, with_session, worchflow
 from worchflow_celery.cli.listing import short
 from worchflow_celery.cli.options import Moment, limit
@@ -95,6 +96,7 @@ def missed(session: Session, flow: str | None, since: datetime, limit: int) -> N
 def pause(session: Session, flow: str) -> None:
     """Stop firing a flow, until it is resumed."""
     session.worchflow.pause_schedule(flow)
+    audit(session, "pause-schedule", flow)
     _tell(session, flow)
 
 
@@ -104,6 +106,7 @@ def pause(session: Session, flow: str) -> None:
 def resume(session: Session, flow: str) -> None:
     """Fire a flow again, from now on."""
     session.worchflow.resume_schedule(flow)
+    audit(session, "resume-schedule", flow)
     _tell(session, flow)
 
 
@@ -113,6 +116,7 @@ def resume(session: Session, flow: str) -> None:
 def trigger(session: Session, flow: str) -> None:
     """Start a scheduled flow now, beside its windows."""
     handle = session.worchflow.trigger_schedule(flow)
+    audit(session, "trigger-schedule", flow)
     if session.out.as_json:
         session.out.value({"id": handle.id, "flow": flow, "status": handle.status})
     else:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import click
 
 from worchflow_celery.cli import codes
+from worchflow_celery.cli.changing import audit
 from worchflow_celery.cli.group import Session, fail, with_session, worchflow
 from worchflow_celery.cli.ids import resolve
 from worchflow_celery.cli.options import Span, pair, scalar
@@ -45,6 +46,7 @@ def send(
     known = _flow(session, flow)
     candidates = _data(pairs, given.pop("data"), given.pop("json_file"))
     handle = _send(known, candidates, id=given.pop("key"), **given)
+    audit(session, "send", handle.id)
     if wait or timeout is not None:
         _wait(session, handle, timeout)
     elif session.out.as_json:
@@ -72,6 +74,7 @@ def signal(
     payload = _data(pairs, data, json_file)[0]
     execution_id = resolve(session, id)
     session.worchflow.signal(execution_id, name, payload)
+    audit(session, "signal", execution_id)
     if session.out.as_json:
         session.out.value({"id": execution_id, "signal": name})
     else:

@@ -2,6 +2,7 @@
 
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.audit import Audit
 from worchflow_celery.store.bulk import Bulk
 from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.children import Children
@@ -17,6 +18,7 @@ from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.slots import Slots
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
+from worchflow_celery.store.workers import Workers
 
 
 class Store:
@@ -40,3 +42,5 @@ class Store:
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
         self.lookups = Lookups(database)
+        self.workers = Workers(database)
+        self.audit = Audit(database)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery.exceptions import ImproperlyConfigured
-from pymongo import InsertOne, MongoClient, UpdateOne
+from pymongo import IndexModel, InsertOne, MongoClient, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import (
     BulkWriteError,
@@ -52,6 +52,8 @@ class Database:
         self._lock = threading.Lock()
         self._client: MongoClient[Document] | None = None
         self._indexed: set[str] = set()
+        #: Collections whose indexes are made.
+        self._prepared: set[str] = set()
         self._collections: dict[str, Collection[Document]] = {}
         #: How far MongoDB's clock is ahead of ours, measured on the first use.
         self._offset = timedelta()
@@ -78,6 +80,14 @@ class Database:
         with translated(self.settings):
             create_indexes(executions, search_indexes(fields))
         self._indexed.update(fields)
+
+    def ensure_indexes(self, name: str, indexes: list[IndexModel]) -> None:
+        """Make the indexes of a collection, once in this process."""
+        collection = self.collection(name)
+        if name not in self._prepared:
+            with translated(self.settings):
+                create_indexes(collection, indexes)
+            self._prepared.add(name)
 
     def ping(self) -> None:
         """Ask MongoDB for a sign of life."""

@@ -1,0 +1,45 @@
+"""Looking at what a running system does."""
+
+from typing import Any
+
+from worchflow_celery import options
+from worchflow_celery.auditing import AuditTrail
+from worchflow_celery.handle import ExecutionHandle
+from worchflow_celery.live import Watch
+from worchflow_celery.observed import WorkerInfo
+from worchflow_celery.runtime import Runtime, live_key, redis_url
+
+#: Workers that one look brings.
+_MOST_WORKERS = 1000
+
+
+class Observing:
+    """What one sees of a running system from outside."""
+
+    runtime: Runtime
+
+    def watch(
+        self, execution_id: str | ExecutionHandle[Any] | None = None, since: str | None = None
+    ) -> Watch:
+        """Updates from all processes as they happen, or those of one execution.
+
+        An iterator that waits for the next one, to be closed by ``close()`` or ``with``. ``since``
+        is the ``id`` of an update, to go on after it; ``"0"`` begins with the oldest that is kept.
+        It survives a Redis that goes away. Raises ``LiveUnavailable`` when Redis is away at the
+        beginning, ``ImproperlyConfigured`` when there is none.
+        """
+        id = None if execution_id is None else options.check_id(str(execution_id), "execution_id")
+        return Watch(redis_url(self.runtime), live_key(self.runtime.settings), id, since)
+
+    def workers(self, *, gone: bool = False) -> list[WorkerInfo]:
+        """The workers that live; with ``gone`` also those that ended within a day.
+
+        The last one seen first, at most 1000. Raises ``StoreUnavailable``.
+        """
+        found = self.runtime.store.workers.all(_MOST_WORKERS)
+        return [worker for worker in found if gone or worker.alive]
+
+    @property
+    def audit(self) -> AuditTrail:
+        """What people did to executions and schedules by command line or dashboard."""
+        return AuditTrail(self.runtime)
