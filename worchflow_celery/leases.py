@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import LeaseLost, StoreUnavailable
-from worchflow_celery.store.attempts import Attempts, Settlement
+from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.records import Claim
+from worchflow_celery.store.settlements import Settlement
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from worchflow_celery.outcome import (
     describe,
 )
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.attempts import Settlement
 from worchflow_celery.store.executions import PUBLISHED_FOR
 from worchflow_celery.store.records import Claim
+from worchflow_celery.store.settlements import Settlement
 
 #: The longest retry delay that a Celery message is trusted with, in seconds: it sits in the
 #: memory of one worker until then. Longer ones are left to the dispatcher.

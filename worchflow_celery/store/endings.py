@@ -9,10 +9,11 @@ from pymongo.collection import Collection
 
 from worchflow_celery.outcome import CALLED_OFF
 from worchflow_celery.store import writes
-from worchflow_celery.store.attempts import held, later
+from worchflow_celery.store.attempts import held
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.executions import PUBLISHED_FOR
 from worchflow_celery.store.records import Claim, Document, Due, Ending, due_of
+from worchflow_celery.store.settlements import later
 
 
 @dataclass(frozen=True, slots=True)
