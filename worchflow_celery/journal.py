@@ -292,11 +292,5 @@ class Journal:
             raise HandOver("the worker shuts down")
 
     def _tell(self, signal: Any, run: Run, **more: Any) -> None:
-        signal.send(
-            self.runtime.sender,
-            execution_id=self._claim.id,
-            flow=self._claim.flow,
-            step=run.name,
-            key=run.key,
-            **more,
-        )
+        about = {"flow": self._claim.flow, "step": run.name, "key": run.key, **more}
+        signal.send(self.runtime.sender, execution_id=self._claim.id, **about)

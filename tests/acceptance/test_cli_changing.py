@@ -141,7 +141,7 @@ def test_a_completed_execution_is_0_for_who_watches(desk: Console) -> None:
         ["ls", "--limit", "-1"],
         ["ls", "--cursor", "nonsense"],
         ["ls", "--where", "$where=1"],
-        ["ls", "--flow", "../etc"],
+        ["ls", "--flow", "a flow"],
         ["show", "'; rm -rf / #"],
         ["show", "\x1b[31m"],
         ["retry"],
