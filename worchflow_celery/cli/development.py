@@ -14,6 +14,7 @@ from worchflow_celery.cli.group import bound_app, worchflow
 from worchflow_celery.cli.text import padded, safe
 from worchflow_celery.dev import Places, Supervisor
 from worchflow_celery.dev.keys import Keys
+from worchflow_celery.dev.places import VARIABLES
 from worchflow_celery.runtime import Runtime
 
 _PORT = 8733
@@ -139,7 +140,7 @@ def _introduce(
         "Redis": places.shown(places.redis),
         "MongoDB": places.shown(places.mongod),
         "Data": data,
-        "Terminals": f". {os.path.relpath(places.variables)}",
+        "Terminals": f". {VARIABLES}",
         "Flows": "  ".join(sorted(runtime.definitions)) or "none yet",
     }
     if keys.there:

@@ -20,6 +20,8 @@ from worchflow_celery.store.database import hosts
 from worchflow_celery.store.inspection import Inspection
 
 HOME = Path(".worchflow/dev")
+#: For other terminals to source: where the servers are that were started last.
+VARIABLES = HOME / "env"
 #: Seconds that a configured MongoDB may take to answer before one is started here.
 _PATIENCE = 0.7
 _OPTIONS = {REDIS: "--redis", MONGOD: "--mongo"}
@@ -41,7 +43,6 @@ class Places:
         self.directory = (
             (HOME / "data") if keep else Path(tempfile.mkdtemp(prefix="run-", dir=HOME))
         )
-        self._variables = self.directory / "env"
         redis = redis or _reachable_redis(runtime)
         mongo = mongo or _reachable_mongo(runtime)
         self.redis = RedisServer(redis or self._launch(REDIS))
@@ -58,11 +59,6 @@ class Places:
             DEV_VARIABLES["database_url"]: self.mongod.url,
         }
 
-    @property
-    def variables(self) -> Path:
-        """A file for other terminals to source."""
-        return self._variables
-
     def start(self) -> None:
         """Start what is ours; raises ``NoServers``."""
         try:
@@ -70,12 +66,10 @@ class Places:
             self.mongod.start()
         except ServersUnavailable as error:
             raise NoServers(str(error)) from None
-        lines = [f"export {name}={shlex.quote(url)}" for name, url in self.environment.items()]
-        self.directory.mkdir(parents=True, exist_ok=True)
-        with open(
-            os.open(self._variables, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w"
-        ) as file:
-            file.write("\n".join(lines) + "\n")
+        # Only for its owner: the URLs may be somebody else's, with passwords.
+        descriptor = os.open(VARIABLES, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(self._exports())
 
     def stop(self) -> None:
         """Stop what is ours, and remove its data unless they are kept."""
@@ -83,9 +77,10 @@ class Places:
             self.mongod.stop()
         finally:
             self.redis.stop()
-            if not self._keep:
-                shutil.rmtree(self.directory, ignore_errors=True)
-                _remove_empty(HOME)
+            with suppress(OSError):
+                if VARIABLES.read_text() == self._exports():  # not those of one started since
+                    VARIABLES.unlink()
+            self._clear()
 
     def shown(self, server: RedisServer | MongoServer) -> str:
         """A server for a person: where it is and what it is, no password."""
@@ -95,7 +90,7 @@ class Places:
         try:
             binary = locate([name])[name]
         except ServersUnavailable:
-            self.stop_before_start()
+            self._clear()
             raise NoServers(
                 f"no {name} is here. There are three ways to get one: name a running one with "
                 f"{_OPTIONS[name]} URL; install {name} so that it is on PATH; or, on Linux x86-64, "
@@ -103,11 +98,14 @@ class Places:
             ) from None
         return Launch(binary, self.directory.absolute() / name, temporary=not self._keep)
 
-    def stop_before_start(self) -> None:
-        """Leave nothing behind when there is nothing to start."""
+    def _exports(self) -> str:
+        lines = [f"export {name}={shlex.quote(url)}" for name, url in self.environment.items()]
+        return "\n".join(lines) + "\n"
+
+    def _clear(self) -> None:
         if not self._keep:
             shutil.rmtree(self.directory, ignore_errors=True)
-            _remove_empty(HOME)
+        _remove_empty(HOME)
 
 
 def _reachable_redis(runtime: Runtime) -> str | None:
