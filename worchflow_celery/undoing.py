@@ -12,7 +12,8 @@ from worchflow_celery.leases import Lease
 from worchflow_celery.outcome import describe
 from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Recorded, compensation_of
+from worchflow_celery.store.records import Checkpoint, Recorded
+from worchflow_celery.store.timeline import compensation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,6 @@ class Undoing(Journal):
         self._replays = False
         self._interruption = None
         self._closed = True
-        self._seq = len(self._keys)
 
     def begin_undoing(self, key: str, name: str) -> Run:
         """A compensation begins."""

@@ -29,12 +29,15 @@ from worchflow_celery.outcome import (
     Failed,
     Outcome,
     Unwound,
+    describe,
     name_of,
     over_crash_budget,
     revived,
 )
+from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Ending, Recorded, compensation_of
+from worchflow_celery.store.records import Ending, Recorded
+from worchflow_celery.store.timeline import compensation_of
 from worchflow_celery.undoing import Compensation, Undoing
 
 logger = logging.getLogger(__name__)
@@ -187,7 +190,7 @@ class _Unwinder:
             self._runtime, self._lease, recorded, eager=self._eager, ending=self._ending
         )
         journal.boundary()
-        run = journal.start(_ON_FAILURE, _ON_FAILURE)
+        run = Run(_ON_FAILURE, _ON_FAILURE, 0, 1, journal.now())
         error = ErrorInfo(**self._ending.error)
         event = handler.event_of(self._definition, self._claim)
         failed = self._error_of(
@@ -198,7 +201,7 @@ class _Unwinder:
         if failed is None:
             journal.completed(run, None, None)
         else:
-            journal.record_failure(run, failed)
+            journal.record_failure(run, failed, error=describe(failed))
 
     def _error_of(self, call: Callable[[], None]) -> Exception | None:
         """What a call of the user's raised; what comes from outside is passed on."""

@@ -195,8 +195,8 @@ _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "ending")),
-    "copied": None,
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
+    **dict.fromkeys(("copied", "ending")),
     "retried_epoch": 0,
     "calls": 0,
     "depth": 0,
@@ -261,11 +261,6 @@ def checkpoint_of(document: Document) -> Checkpoint:
         return _CHECKPOINT.validate_python(document)
     except ValidationError as error:
         raise corrupt("step", document.get("_id"), error) from error
-
-
-def compensation_of(key: str) -> str:
-    """The key by which a user sees what undoes a step."""
-    return f"compensate:{key}"
 
 
 def shown(text: str | None) -> Any:
