@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
 version clock models observed signals errors allowance
-options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
+options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
+cron definition
 outbox servers publisher redis_client leader live store
 leases reporter windows runtime auditing
 dispatch pausing restarting canvas cuts replay cancelling bulk

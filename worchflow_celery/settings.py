@@ -2,14 +2,22 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ImportString,
+    ValidationError,
+    field_validator,
+)
 
 _PREFIX = "worchflow_"
 _MIB = 1024 * 1024
@@ -58,6 +66,9 @@ class Settings(BaseModel):
     leader_election: bool = Field(default=True, strict=True)
     leader_ttl: Seconds = Field(default=15.0, ge=1, le=3600)
     leader_check_interval: Seconds = Field(default=5.0, ge=0.1, le=3600)
+
+    #: What may be seen of payloads: a function of a flow's id and a value, or its dotted name.
+    redact: ImportString[Callable[[str, Any], Any]] | None = Field(default=None, repr=False)
 
     @field_validator("database_url")
     @classmethod

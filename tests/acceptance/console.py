@@ -29,12 +29,22 @@ class Payment(BaseModel):
     note: str | None = None
 
 
+def hide(flow: str, value: Any) -> str:
+    """What a place that hides everything shows."""
+    return f"[of {flow}]"
+
+
 def build(bench: Bench) -> tuple[Celery, Worchflow]:
     """The app on a place of its own."""
     prefix = bench.prefix
     app = Celery(prefix, broker=bench.redis_url, set_as_current=False)
     app.conf.update(task_default_queue=prefix, task_ignore_result=True)
-    worchflow = Worchflow(app, database_url=bench.database_url, prefix=prefix)
+    worchflow = Worchflow(
+        app,
+        database_url=bench.database_url,
+        prefix=prefix,
+        redact=hide if "TEST_REDACT" in os.environ else None,
+    )
 
     @worchflow.flow("pay", retries=1, retry_delay=0.1, search=("customer_id",))
     def pay(event: Event[Payment], step: Step) -> dict[str, Any]:

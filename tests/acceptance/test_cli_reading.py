@@ -120,6 +120,30 @@ def test_a_terminal_finds_nothing_to_obey(desk: Console, words: list[str], termi
     assert {c for c in HOSTILE if not c.isprintable()}.isdisjoint(text)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ls"],
+        ["ls", "--json"],
+        ["errors"],
+        ["show", "{failed}"],
+        ["show", "{failed}", "--json"],
+        ["show", "{failed}", "--step", "Charge"],
+        ["show", "{failed}", "--attempt", "1"],
+        ["watch", "{failed}", "--until-done"],
+        ["send", "pay", "amount=999", "customer_id=cust_7", "--wait"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_to_be_hidden_is_hidden(desk: Console, words: list[str]) -> None:
+    ids = {name: handle.id for name, handle in desk.done.items()}
+
+    answer = desk.run(*[word.format(**ids) for word in words], TEST_REDACT="1")
+
+    assert "[of pay]" in answer.out + answer.err
+    assert "cust_7" not in answer.out + answer.err
+
+
 def test_errors_are_grouped_with_their_count_and_newest_execution(desk: Console) -> None:
     rows = desk.run("errors", "--flow", "pay").rows
 

@@ -16,6 +16,8 @@ from worchflow_celery.app import Worchflow
 from worchflow_celery.cli import codes
 from worchflow_celery.cli.output import Output
 from worchflow_celery.cli.text import safe
+from worchflow_celery.models import Execution, Page, StepRecord
+from worchflow_celery.redaction import Redactor
 from worchflow_celery.runtime import runtime_of
 
 
@@ -57,10 +59,29 @@ def _close_pipe() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a command works with."""
+    """What a command works with; of payloads it reads what may be shown."""
 
     worchflow: Worchflow
     out: Output
+
+    @property
+    def redactor(self) -> Redactor:
+        """What is asked before a payload is shown."""
+        return Redactor(self.worchflow.settings.redact)
+
+    def get(self, id: str) -> Execution:
+        """An execution; raises ``ExecutionNotFound``."""
+        return self.redactor.execution(self.worchflow.get(id))
+
+    def steps(self, execution: Execution) -> list[StepRecord]:
+        """The steps of an execution."""
+        found = self.worchflow.steps(execution.id)
+        return [self.redactor.step(execution.flow, step) for step in found]
+
+    def find(self, **arguments: Any) -> Page:
+        """A page of executions."""
+        page = self.worchflow.find(**arguments)
+        return Page([self.redactor.execution(one) for one in page], page.cursor)
 
 
 @click.group(name="worchflow", cls=Commands)

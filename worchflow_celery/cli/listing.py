@@ -41,10 +41,9 @@ def find(session: Session, wanted: Filters, *, limit: int, cursor: str | None = 
 
     ``--where n=7`` finds the number; if there is none, the text.
     """
-    worchflow = session.worchflow
-    page = worchflow.find(**wanted.arguments(), limit=limit, cursor=cursor)
+    page = session.find(**wanted.arguments(), limit=limit, cursor=cursor)
     if not page and wanted.where and wanted.arguments() != wanted.arguments(literal=True):
-        page = worchflow.find(**wanted.arguments(literal=True), limit=limit, cursor=cursor)
+        page = session.find(**wanted.arguments(literal=True), limit=limit, cursor=cursor)
     return page
 
 
@@ -155,7 +154,9 @@ def _state(worker: WorkerInfo) -> str:
 def errors(session: Session, since: datetime, flow: str | None, limit: int) -> None:
     """Group failed executions by flow, error and beginning of the message."""
     now = utcnow()
-    rows = session.worchflow.runtime.store.lookups.failures(since, flow, limit)
+    found = session.worchflow.runtime.store.lookups.failures(since, flow, limit)
+    redact = session.redactor.text
+    rows = [{**one, "message": redact(str(one["flow"]), one["message"])} for one in found]
     session.out.list(
         rows,
         [

@@ -27,8 +27,8 @@ _MOST_STEPS, _MOST_PAYLOAD, _WIDEST_NAME = 60, 2000, 32
 @with_session
 def show(session: Session, id: str, attempt: int | None, step: str | None, raw: bool) -> None:
     """Show an execution: its steps over time, attempts, input and result."""
-    execution = session.worchflow.get(resolve(session, id))
-    steps = session.worchflow.steps(execution.id)
+    execution = session.get(resolve(session, id))
+    steps = session.steps(execution)
     if step is not None:
         _show_step(session.out, _step(steps, step), raw)
     elif attempt is not None:

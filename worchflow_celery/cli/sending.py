@@ -1,14 +1,14 @@
 """`send`, `signal`: start executions, and tell them things."""
 
 import json
-import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, BinaryIO
 
 import click
 
-from worchflow_celery.cli import codes
+from worchflow_celery.cli import codes, wording
 from worchflow_celery.cli.changing import audit
 from worchflow_celery.cli.group import Session, fail, with_session, worchflow
 from worchflow_celery.cli.ids import resolve
@@ -17,6 +17,7 @@ from worchflow_celery.cli.output import as_json
 from worchflow_celery.errors import ExecutionFailed, InvalidEventData
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
+from worchflow_celery.models import ExecutionStatus
 
 
 @worchflow.command()
@@ -131,16 +132,17 @@ def _wait(session: Session, handle: ExecutionHandle[Any], timeout: float | None)
     if not out.as_json:
         out.note(handle.id)
     try:
-        result = handle.result(timeout)
+        with suppress(ExecutionFailed):
+            handle.result(timeout)
     except KeyboardInterrupt:
         out.note(f"execution {handle.id} goes on without being waited for")
         raise
-    except ExecutionFailed:
-        if out.as_json:
-            out.value(handle.get())
-        raise
+    execution = session.get(handle.id)
+    completed = execution.status is ExecutionStatus.COMPLETED
     if out.as_json:
-        out.value(handle.get())
-    else:
-        out.line(as_json(result))
-    sys.stdout.flush()
+        out.value(execution)
+    elif completed:
+        out.line(as_json(execution.result))
+    if not completed:
+        reason = wording.error(execution.error)
+        fail(f"execution {handle.id} {execution.status}: {reason}", codes.FAILED)

@@ -56,18 +56,22 @@ def _looks(session: Session, id: str | None) -> Callable[[], Iterable[Update]]:
     before = list(follower.read())
 
     def look() -> Iterable[Update]:
-        updates = before[:] or stream.poll()
-        before.clear()
-        return updates
+        told, before[:] = before[:], []
+        return told or [_redacted(session, update) for update in stream.poll()]
 
     return look
+
+
+def _redacted(session: Session, update: Update) -> Update:
+    error = session.redactor.error(update.flow or "", update.error)
+    return update.model_copy(update={"error": error})
 
 
 class _Follower:
     """What MongoDB has that it did not have at the last look."""
 
     def __init__(self, session: Session, id: str | None) -> None:
-        self._worchflow = session.worchflow
+        self._session = session
         self._id = id
         #: Of a stranger everything is new; of all executions only what changes from now on.
         self._statuses: dict[str, str] | None = {} if id else None
@@ -84,14 +88,14 @@ class _Follower:
     def read(self) -> Iterable[Update]:
         """The changes since the last look."""
         if self._id is None:
-            yield from self._new_statuses(self._worchflow.find(limit=_SEEN))
+            yield from self._new_statuses(self._session.find(limit=_SEEN))
         else:
-            execution = self._worchflow.get(self._id)
+            execution = self._session.get(self._id)
             yield from self._new_steps(execution)
             yield from self._new_statuses([execution])
 
     def _new_steps(self, execution: Execution) -> Iterable[Update]:
-        for step in self._worchflow.steps(execution.id):
+        for step in self._session.steps(execution):
             mark = (step.key, step.status, step.attempt)
             if mark not in self._steps:
                 self._steps.add(mark)
