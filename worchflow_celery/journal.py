@@ -21,6 +21,7 @@ from worchflow_celery.errors import (
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
+from worchflow_celery.logbook import Logbook
 from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, seconds_until
@@ -50,6 +51,7 @@ class Journal:
         self._lease = lease
         self._claim = lease.claim
         self._eager = eager
+        self.logbook = Logbook(self._process, lease.claim)
         self._keys = Keys()
         self._replay = Replay(lease.claim, checkpoints)
         self._interruption: Interruption | None = None

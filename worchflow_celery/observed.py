@@ -1,6 +1,7 @@
 """What a user reads about a running system: updates from all its processes, frozen."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -84,3 +85,20 @@ class AuditRecord(_Frozen):
     #: How many it changed.
     n: int
     note: str | None = None
+
+
+class LogLine(_Frozen):
+    """A line that a flow has logged."""
+
+    #: Sorts as the lines came; what ``logs(after=)`` takes.
+    id: str
+    at: datetime
+    #: ``INFO``, ``WARNING``, …
+    level: str
+    #: Cut to 8 kB.
+    message: str
+    #: What was given beside the message.
+    fields: Any = None
+    #: The key of the step in which it was logged; ``None``: between steps.
+    step: str | None = None
+    attempt: int

@@ -9,6 +9,7 @@ from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.logs import Logs
 from worchflow_celery.store.pauses import Pauses
 from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
@@ -42,3 +43,4 @@ class Store:
         self.schedules = Schedules(database)
         self.workers = Workers(database)
         self.audit = Audit(database)
+        self.logs = Logs(database)
