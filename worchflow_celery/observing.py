@@ -1,14 +1,15 @@
 """Looking at what a running system does."""
 
 import re
+from datetime import datetime
 from typing import Any
 
-from worchflow_celery import options
+from worchflow_celery import figures, options
 from worchflow_celery.auditing import AuditTrail
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.handle import ExecutionHandle
 from worchflow_celery.live import Watch
-from worchflow_celery.observed import LogLine, WorkerInfo
+from worchflow_celery.observed import FlowStats, LogLine, WorkerInfo
 from worchflow_celery.runtime import Runtime, live_key, redis_url
 from worchflow_celery.store import Store
 
@@ -56,6 +57,21 @@ class Observing:
             raise InvalidOption(f"after is {options.shown(after)}: it must be the id of a line")
         store = self.runtime.store
         return store.logs.read(execution_id, after, limit) or _none(store, execution_id)
+
+    def stats(
+        self,
+        flow: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        points: int = 60,
+    ) -> list[FlowStats]:
+        """What ended of each flow, or of one, how long it took, and how long it had waited.
+
+        ``since <= finished_at < until``, both aware: the last hour without them, up to 35 days.
+        ``points`` is into how many parts that is cut, of whole minutes. Minutes are counted when
+        they are over, once, by whichever worker comes first.
+        """
+        return figures.stats(self.runtime, flow, since, until, points)
 
     @property
     def audit(self) -> AuditTrail:

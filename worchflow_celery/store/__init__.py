@@ -13,6 +13,7 @@ from worchflow_celery.store.logs import Logs
 from worchflow_celery.store.pauses import Pauses
 from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
+from worchflow_celery.store.rollups import Rollups
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.slots import Slots
@@ -44,3 +45,4 @@ class Store:
         self.workers = Workers(database)
         self.audit = Audit(database)
         self.logs = Logs(database)
+        self.rollups = Rollups(database)
