@@ -10,11 +10,11 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
-version clock models observed signals errors allowance
+version clock histogram flowlog models observed signals errors allowance
 options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
 cron definition
 outbox servers publisher redis_client leader live store
-leases reporter windows runtime auditing
+leases reporter windows runtime auditing logbook figures
 dispatch pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling

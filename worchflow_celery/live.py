@@ -70,7 +70,7 @@ class Live:
     def __init__(self, url: str, key: str) -> None:
         self._client = connect(url, _PATIENCE)
         self._key = key
-        self._outbox: Outbox[_Told] = Outbox("live-events", self._send, again=_AWAY)
+        self._outbox: Outbox[_Told] = Outbox("live events", self._send, again=_AWAY)
 
     @property
     def dropped(self) -> int:

@@ -196,6 +196,7 @@ class Sweeper:
         self._runtime.store.pauses.rest(scope.queues)
         limits.tidy(self._runtime, scope.flows)
         self.heartbeat.beat(scope)
+        self._runtime.store.rollups.advance()
 
     def _release_orphans(self, scope: Scope) -> None:
         """Put back in line what pool processes had that died since the last look."""

@@ -17,19 +17,24 @@ from worchflow_celery import live
 from worchflow_celery import settings as configuration
 from worchflow_celery.deadlines import Watch
 from worchflow_celery.definition import Definition
+from worchflow_celery.errors import StoreUnavailable
 from worchflow_celery.leases import Keeper
 from worchflow_celery.live import Live
+from worchflow_celery.outbox import Outbox
 from worchflow_celery.publisher import Publisher
 from worchflow_celery.reporter import Reporter
 from worchflow_celery.settings import Settings
 from worchflow_celery.shutdown import Shutdown
 from worchflow_celery.store import Store
 from worchflow_celery.store.database import Database, check_url
+from worchflow_celery.store.logs import NewLine
 from worchflow_celery.store.records import Owner
 
 logger = logging.getLogger(__name__)
 
 _ATTRIBUTE = "worchflow"
+#: Log lines that wait in a process while MongoDB is away.
+_LINES = 2000
 _RUNTIMES: "WeakSet[Runtime]" = WeakSet()
 
 
@@ -46,11 +51,15 @@ class Process:
         self.publisher = Publisher(app, settings.store_timeout)
         self.watch = Watch()
         self.live = _live(app, settings)
+        self.logs: Outbox[NewLine] = Outbox(
+            "log lines", self.store.logs.insert, again=(StoreUnavailable,), capacity=_LINES
+        )
 
     def close(self) -> None:
         """Close what is open."""
         if self.live is not None:
             self.live.close()
+        self.logs.close()
         self.publisher.close()
         self.store.database.close()
 

@@ -49,6 +49,7 @@ def build(bench: Bench) -> tuple[Celery, Worchflow]:
     @worchflow.flow("pay", retries=1, retry_delay=0.1, search=("customer_id",))
     def pay(event: Event[Payment], step: Step) -> dict[str, Any]:
         """Charge a customer."""
+        event.logger.warning("charging %s %s", event.data.customer_id, HOSTILE)
         step.run("Validate", abs, event.data.amount)
         if event.data.amount > 900:
             step.run("Charge", _refuse, event.data.customer_id)

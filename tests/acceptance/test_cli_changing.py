@@ -1,7 +1,6 @@
 """Commands that change something, and what they end with."""
 
 import json
-import signal
 
 import pytest
 
@@ -121,13 +120,6 @@ def test_a_failed_execution_is_1_for_who_waits(desk: Console) -> None:
     assert "✗ failed" in watched.out
 
 
-def test_a_completed_execution_is_0_for_who_watches(desk: Console) -> None:
-    watched = desk.run("watch", desk.done["completed"].id, "--until-done", "--json")
-
-    last = json.loads(watched.out.splitlines()[-1])
-    assert (watched.code, last["status"]) == (0, "completed")
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -220,31 +212,19 @@ def test_data_that_does_not_fit_is_6_and_names_the_field(desk: Console) -> None:
     assert "amount" in answer.err
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["watch", "{waiting}", "--timeout", "1"], ["send", "approve", "--timeout", "0.5s"]],
-    ids=["watch", "send"],
-)
-def test_a_timeout_is_124(desk: Console, words: list[str]) -> None:
-    answer = desk.run(*[word.format(waiting=desk.done["waiting"].id) for word in words])
-
-    assert answer.code == 124
-
-
-def test_ctrl_c_is_130(desk: Console) -> None:
-    watching = desk.begin("watch", desk.done["failed"].id)
-    assert watching.stdout is not None
-    assert watching.stdout.readline()
-
-    watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=20)
-
-    assert (watching.returncode, err) == (130, "interrupted\n")
-
-
 @pytest.mark.parametrize("app", [None, "tests.no_such_module", "tests.support"])
 def test_no_app_or_a_wrong_one_is_2(desk: Console, app: str | None) -> None:
     answer = desk.run("ls", app=app)
 
     assert (answer.code, answer.out) == (2, "")
     assert "Traceback" not in answer.err
+
+
+def test_what_is_done_is_in_the_audit_trail(desk: Console) -> None:
+    id = sent(desk, "approve")
+
+    desk.run("cancel", id)
+
+    trail = [(one.action, one.n) for one in desk.worchflow.audit.list(target=id)]
+    assert trail == [("cancel", 1), ("send", 1)]
+    assert desk.worchflow.get(id).status == "cancelled"

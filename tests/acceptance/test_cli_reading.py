@@ -100,6 +100,7 @@ def test_show_has_the_traceback_of_one_step_or_attempt(desk: Console, words: lis
         ["show", "{failed}", "--json"],
         ["show", "{failed}", "--step", "Charge"],
         ["show", "{waiting}"],
+        ["logs", "{failed}"],
         ["watch", "{failed}", "--until-done"],
         ["send", "pay", "amount=999", "customer_id=x", "--wait"],
     ],
@@ -130,8 +131,9 @@ def test_a_terminal_finds_nothing_to_obey(desk: Console, words: list[str], termi
         ["show", "{failed}", "--json"],
         ["show", "{failed}", "--step", "Charge"],
         ["show", "{failed}", "--attempt", "1"],
+        ["logs", "{failed}"],
         ["watch", "{failed}", "--until-done"],
-        ["send", "pay", "amount=999", "customer_id=cust_7", "--wait"],
+        ["send", "pay", "amount=999", "customer_id=cust_8", "--wait"],
     ],
     ids=" ".join,
 )
@@ -141,7 +143,15 @@ def test_what_is_to_be_hidden_is_hidden(desk: Console, words: list[str]) -> None
     answer = desk.run(*[word.format(**ids) for word in words], TEST_REDACT="1")
 
     assert "[of pay]" in answer.out + answer.err
-    assert "cust_7" not in answer.out + answer.err
+    assert "cust_" not in answer.out + answer.err
+
+
+def test_logs_are_printed_with_their_level_until_the_execution_has_ended(desk: Console) -> None:
+    answer = desk.run("logs", desk.done["failed"].id, "--follow")
+
+    lines = answer.out.splitlines()
+    assert answer.code == 0
+    assert len(lines) == 2 and all("WARNING  charging cust_7" in line for line in lines)
 
 
 def test_errors_are_grouped_with_their_count_and_newest_execution(desk: Console) -> None:
