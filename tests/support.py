@@ -98,7 +98,7 @@ class Bench:
                     self.database.drop_collection(name)
         del self.client  # closed; the next use opens another one
         with self.broker() as broker:
-            broker.delete(self.prefix, f"{self.prefix}.worchflow")
+            broker.delete(self.prefix, f"{self.prefix}.worchflow", f"{self.prefix}:live")
 
 
 class Worker:

@@ -10,14 +10,16 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
-clock models signals errors allowance
-options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
-servers publisher leader store
-leases reporter windows runtime
+version clock histogram flowlog models observed signals errors allowance
+options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
+cron definition
+outbox servers publisher redis_client leader live store
+leases reporter windows runtime auditing logbook figures
 dispatch pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
-handle flow operations termination recovery beat decorator app
+handle flow operations observing heartbeat termination recovery beat decorator app
+inspection checkup dev cli
 __init__
 """.split()
 
@@ -25,11 +27,11 @@ __init__
 DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
-    "redis": {"leader", "servers"},
+    "redis": {"inspection", "leader", "live", "redis_client", "servers"},
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
-    "click": set(),
+    "click": {"cli"},
     "pytest": set(),
 }
 

@@ -8,8 +8,9 @@ from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
 from worchflow_celery.models import Event, Execution, ExecutionStatus, StepRecord
 from worchflow_celery.step import Step
+from worchflow_celery.version import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "AsyncStep",

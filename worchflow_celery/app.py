@@ -21,6 +21,7 @@ from worchflow_celery.definition import Definition
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
+from worchflow_celery.observing import Observing
 from worchflow_celery.operations import Operations
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.settings import Settings
@@ -29,7 +30,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class Worchflow(Operations):
+class Worchflow(Operations, Observing):
     """Durable flows in a Celery app.
 
     Settings come from ``app.conf.worchflow_*`` on first use; a keyword of the same name without

@@ -10,6 +10,7 @@ WorchflowError
 ├── ScheduleNotFound       (LookupError)
 ├── InvalidTransition      (ValueError)       a change that the present status does not allow
 ├── StoreUnavailable       (ConnectionError)  MongoDB does not answer, or refuses us
+├── LiveUnavailable        (ConnectionError)  Redis, for live events, likewise
 ├── CorruptDocument        (ValueError)       a stored document that is not one of ours
 ├── StepMisuse             (RuntimeError)     a step where no step can be
 ├── ExecutionFailed        (RuntimeError)     the stored failure, for those who wait for a result
@@ -40,6 +41,10 @@ class WorchflowError(Exception):
 
 class InvalidOption(WorchflowError, ValueError):
     """An argument or option is not what it can be."""
+
+
+class LiveUnavailable(WorchflowError, ConnectionError):
+    """Redis, which holds live events, does not answer, or refuses us."""
 
 
 class InvalidEventData(WorchflowError, ValueError):

@@ -20,6 +20,7 @@ from worchflow_celery.errors import (
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
+from worchflow_celery.logbook import Logbook
 from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, step_delay
@@ -58,6 +59,7 @@ class Journal:
         self.claim = lease.claim
         #: Whether it runs in its caller's process, where nothing is waited for.
         self.eager = eager
+        self.logbook = Logbook(self._process, lease.claim)
         self._keys = Keys("on_failure/" if ending else "")
         self._replay = Replay(lease.claim, checkpoints, ending)
         #: Whether a step has completed that something undoes.
@@ -138,7 +140,9 @@ class Journal:
         """A run of a step begins."""
         self._note(key)
         attempt = 1 + len(self._replay.failures(key))
-        return Run(key, name, self._keys.place(key), attempt, self.now())
+        run = Run(key, name, self._keys.place(key), attempt, self.now())
+        self._tell(signals.step_started, run, attempt=attempt)
+        return run
 
     def identity(self, key: str) -> str:
         """What stays the same each time a step runs, until it is undone."""

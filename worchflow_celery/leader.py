@@ -24,16 +24,13 @@ import secrets
 import threading
 from collections import deque
 
-import redis
-from celery.exceptions import ImproperlyConfigured
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
-from redis.retry import Retry
 
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import WorchflowError
+from worchflow_celery.redis_client import connect
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +88,7 @@ class Leadership:
 
     def __init__(self, url: str, key: str, ttl: float, *, hangs: float) -> None:
         self._patience = max(0.2, min(2.0, ttl / 5))
-        self._redis = _client(url, self._patience)
+        self._redis = connect(url, self._patience)
         self._key = key
         self._ttl = ttl
         self._hangs = hangs
@@ -199,21 +196,3 @@ class Leadership:
 
 def _fault(error: Exception) -> str:
     return "does not answer" if isinstance(error, NoConnection | NoAnswer) else "refuses"
-
-
-def _client(url: str, patience: float) -> "redis.Redis":
-    """A client without retries, for an answer that comes late is worth nothing here.
-
-    Raises ``ImproperlyConfigured`` for a URL that redis-py does not understand.
-    """
-    try:
-        client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), decode_responses=True)
-        pool = client.connection_pool
-        pool.connection_kwargs |= {"socket_timeout": patience, "socket_connect_timeout": patience}
-        pool.connection_class(**pool.connection_kwargs)  # else a bad option shows when it leads
-    except (RedisError, TypeError, ValueError) as error:
-        raise ImproperlyConfigured(
-            "worchflow_redis_backend: the Redis URL of the leader's lock is not valid "
-            f"({type(error).__name__}); set a plain redis:// or rediss:// URL"
-        ) from None
-    return client

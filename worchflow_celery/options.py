@@ -94,6 +94,13 @@ def check_step_name(name: object) -> str:
     return name
 
 
+def check_limit(limit: object) -> int:
+    """How many of something one call may bring."""
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 1000:
+        raise InvalidOption(f"limit is {shown(limit)}: it must be a whole number from 1 to 1000")
+    return limit
+
+
 def check_retries(value: object, what: str = "retries") -> int:
     """A whole number from 0 to 1000."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 1000:

@@ -20,6 +20,7 @@ from kombu import Exchange, Queue
 from worchflow_celery import dispatch, limits, termination
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import StoreUnavailable
+from worchflow_celery.heartbeat import Heartbeat
 from worchflow_celery.publisher import HEADER, express_queue
 from worchflow_celery.runtime import Runtime, host, runtime_of
 from worchflow_celery.shutdown import Phase
@@ -100,6 +101,7 @@ class Dispatcher(bootsteps.StartStopStep):
                 troubled = True
             except Exception:  # this thread must survive whatever one sweep meets
                 logger.exception("A sweep failed")
+        sweeper.heartbeat.stop()
 
 
 class Sweeper:
@@ -111,6 +113,7 @@ class Sweeper:
         self._depths: dict[str, tuple[float, int]] = {}
         self._rarely_at = 0.0
         self._children: frozenset[int] | None = None
+        self.heartbeat = Heartbeat(runtime, worker)
 
     def sweep(self) -> float:
         """Put back in line what is due; return the seconds until the next look."""
@@ -192,6 +195,8 @@ class Sweeper:
         aftercare.purge()
         self._runtime.store.pauses.rest(scope.queues)
         limits.tidy(self._runtime, scope.flows)
+        self.heartbeat.beat(scope)
+        self._runtime.store.rollups.advance()
 
     def _release_orphans(self, scope: Scope) -> None:
         """Put back in line what pool processes had that died since the last look."""

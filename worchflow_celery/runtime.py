@@ -1,5 +1,6 @@
 """What all parts of one app share in one process: its settings and its doors."""
 
+import logging
 import os
 import socket
 import threading
@@ -12,19 +13,28 @@ from celery import Celery
 from celery.backends.base import DisabledBackend
 from celery.exceptions import ImproperlyConfigured
 
+from worchflow_celery import live
 from worchflow_celery import settings as configuration
 from worchflow_celery.deadlines import Watch
 from worchflow_celery.definition import Definition
+from worchflow_celery.errors import StoreUnavailable
 from worchflow_celery.leases import Keeper
+from worchflow_celery.live import Live
+from worchflow_celery.outbox import Outbox
 from worchflow_celery.publisher import Publisher
 from worchflow_celery.reporter import Reporter
 from worchflow_celery.settings import Settings
 from worchflow_celery.shutdown import Shutdown
 from worchflow_celery.store import Store
 from worchflow_celery.store.database import Database, check_url
+from worchflow_celery.store.logs import NewLine
 from worchflow_celery.store.records import Owner
 
+logger = logging.getLogger(__name__)
+
 _ATTRIBUTE = "worchflow"
+#: Log lines that wait in a process while MongoDB is away.
+_LINES = 2000
 _RUNTIMES: "WeakSet[Runtime]" = WeakSet()
 
 
@@ -33,14 +43,23 @@ class Process:
 
     def __init__(self, app: Celery, settings: Settings) -> None:
         self.pid = os.getpid()
+        #: What it is called in events: its worker's name, once it has one.
+        self.name = f"{self.pid}@{socket.gethostname()}"
         self.store = Store(Database(settings))
         self.keeper = Keeper(self.store.attempts, settings.lease_ttl)
         self.reporter = Reporter(self.store.reports)
         self.publisher = Publisher(app, settings.store_timeout)
         self.watch = Watch()
+        self.live = _live(app, settings)
+        self.logs: Outbox[NewLine] = Outbox(
+            "log lines", self.store.logs.insert, again=(StoreUnavailable,), capacity=_LINES
+        )
 
     def close(self) -> None:
         """Close what is open."""
+        if self.live is not None:
+            self.live.close()
+        self.logs.close()
         self.publisher.close()
         self.store.database.close()
 
@@ -62,6 +81,8 @@ class Runtime:
         #: Kept, not closed: a client that crossed a fork must not be touched.
         self._inherited: list[Process] = []
         _RUNTIMES.add(self)
+        for signal in live.PASSED_ON:
+            signal.connect(self._pass_on, sender=sender)
 
     @cached_property
     def settings(self) -> Settings:
@@ -93,8 +114,10 @@ class Runtime:
 
     def owner(self, worker: str | None) -> Owner:
         """This process as the owner of an attempt."""
-        pid = os.getpid()
-        return Owner(worker or f"{pid}@{socket.gethostname()}", host(), pid, os.getppid())
+        process = self.process
+        if worker:
+            process.name = worker
+        return Owner(worker or process.name, host(), process.pid, os.getppid())
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
@@ -102,6 +125,10 @@ class Runtime:
             process, self._process = self._process, None
         if process is not None:
             process.close()
+
+    def _pass_on(self, signal: Any, sender: object, **told: Any) -> None:
+        if self.process.live is not None:
+            self.process.live.tell(signal.name, self.process.name, told)
 
     def forked(self) -> None:
         """Leave behind what the parent process opened."""
@@ -124,14 +151,36 @@ def runtime_of(app: Celery) -> Runtime:
 
 
 def redis_url(runtime: Runtime) -> str:
-    """The Redis of the leader's lock; raises ``ImproperlyConfigured`` when there is none."""
-    url = runtime.settings.redis_backend or str(runtime.app.conf.broker_url or "")
-    if not url.startswith(("redis://", "rediss://", "unix://")):
+    """The Redis of leader and live events; raises ``ImproperlyConfigured`` if there is none."""
+    url = _redis_url(runtime.app, runtime.settings)
+    if url is None:
         raise ImproperlyConfigured(
-            "worchflow_redis_backend: the broker is not Redis, so the leader's lock needs a "
-            "redis:// URL; or set worchflow_leader_election=False for a single beat"
+            "worchflow_redis_backend: the broker is not Redis, so the leader's lock and live "
+            "events need a redis:// URL; a single beat needs none with "
+            "worchflow_leader_election=False"
         )
     return url
+
+
+def live_key(settings: Settings) -> str:
+    """The stream of live events."""
+    return f"{settings.prefix}:live"
+
+
+def _redis_url(app: Celery, settings: Settings) -> str | None:
+    url = settings.redis_backend or str(app.conf.broker_url or "")
+    return url if url.startswith(("redis://", "rediss://", "unix://")) else None
+
+
+def _live(app: Celery, settings: Settings) -> Live | None:
+    url = _redis_url(app, settings)
+    if url is None or not settings.live_events:
+        return None
+    try:
+        return Live(url, live_key(settings))
+    except ImproperlyConfigured as error:  # the broker's URL has what only Celery understands
+        logger.warning("There are no live events: %s", error)
+        return None
 
 
 @cache

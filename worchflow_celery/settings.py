@@ -1,17 +1,31 @@
 """The ``worchflow_*`` keys of a Celery configuration, validated once."""
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from celery import Celery
 from celery.exceptions import ImproperlyConfigured
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ImportString,
+    ValidationError,
+    field_validator,
+)
 
 _PREFIX = "worchflow_"
 _MIB = 1024 * 1024
+#: How `worchflow dev` tells the processes that it starts of its own servers.
+DEV_VARIABLES = {
+    "database_url": "WORCHFLOW_DEV_DATABASE_URL",
+    "redis_backend": "WORCHFLOW_DEV_REDIS_URL",
+}
 _WEAKENING = ("w", "j", "journal", "readpreference", "readconcernlevel", "retrywrites", "fsync")
 
 
@@ -45,9 +59,16 @@ class Settings(BaseModel):
     retention: Seconds | None = Field(default=None, ge=1, le=3.2e9)
     #: Of one input, one step result, one result.
     max_payload_bytes: int = Field(default=4 * _MIB, ge=1024, le=8 * _MIB, strict=True)
+    #: What a worker says that it runs, such as a commit, for those who look at workers.
+    code_version: str | None = Field(default=None, min_length=1, max_length=100)
+    #: Whether what happens is told in Redis, for ``watch``, when there is a Redis.
+    live_events: bool = Field(default=True, strict=True)
     leader_election: bool = Field(default=True, strict=True)
     leader_ttl: Seconds = Field(default=15.0, ge=1, le=3600)
     leader_check_interval: Seconds = Field(default=5.0, ge=0.1, le=3600)
+
+    #: What may be seen of payloads: a function of a flow's id and a value, or its dotted name.
+    redact: ImportString[Callable[[str, Any], Any]] | None = Field(default=None, repr=False)
 
     @field_validator("database_url")
     @classmethod
@@ -95,7 +116,7 @@ def load(app: Celery, given: Mapping[str, Any]) -> Settings:
     Raises ``ImproperlyConfigured`` naming the setting; its value is not shown, for it may be a
     URL with a password.
     """
-    values = _configured(app) | dict(given)
+    values = _configured(app) | dict(given) | _of_dev()
     check_names(values)
     try:
         return Settings(**values)
@@ -104,6 +125,11 @@ def load(app: Celery, given: Mapping[str, Any]) -> Settings:
         name = first["loc"][0] if first["loc"] else ""
         reason = first["msg"].removeprefix("Value error, ")
         raise ImproperlyConfigured(f"{_PREFIX}{name}: {reason}") from None
+
+
+def _of_dev() -> dict[str, Any]:
+    given = {name: os.environ.get(variable) for name, variable in DEV_VARIABLES.items()}
+    return {name: url for name, url in given.items() if url}
 
 
 def check_names(values: Mapping[str, Any]) -> None:

@@ -4,6 +4,11 @@ Connect as with ``celery.signals``; the sender is the ``Worchflow`` binding. A r
 raises is logged by Celery and changes nothing.
 """
 
+import os
+import threading
+from typing import Any
+
+import celery.signals
 from celery.utils.dispatch import Signal
 
 execution_started = Signal(
@@ -35,9 +40,25 @@ schedule_missed = Signal(
     name="schedule_missed",
     providing_args=["flow", "scheduled_for", "missed_count", "triggered_at"],
 )
+step_started = Signal(
+    name="step_started", providing_args=["execution_id", "flow", "step", "key", "attempt"]
+)
 step_completed = Signal(
     name="step_completed", providing_args=["execution_id", "flow", "step", "key"]
 )
 step_failed = Signal(
     name="step_failed", providing_args=["execution_id", "flow", "step", "key", "error"]
 )
+
+
+_ALL = [signal for signal in globals().copy().values() if isinstance(signal, Signal)]
+
+
+def _forked() -> None:
+    """Give a new process locks of its own: its parent may have held one when it forked."""
+    own: Any
+    for own in [*_ALL, celery.signals.worker_process_shutdown]:
+        own.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)

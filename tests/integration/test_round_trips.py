@@ -1,5 +1,10 @@
-"""What executions cost: the commands that MongoDB and Redis get, counted."""
+"""What executions cost: the commands that MongoDB and Redis get, counted.
 
+Live events are counted apart: no execution waits for them. A thread sends what has gathered, at
+most one call every tenth of a second, of which Redis makes an XADD for each event.
+"""
+
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +31,7 @@ def mongo(listener: Commands, bench: Bench, flows: None) -> Watching:
 
 @pytest.fixture
 def redis(bench: Bench, flows: None) -> Watching:
-    """A block, and the commands that Redis got in it."""
+    """A block, and the commands that Redis got in it, but for the calls of live events."""
     broker = bench.broker()
 
     def counts() -> Counter[str]:
@@ -36,10 +41,12 @@ def redis(bench: Bench, flows: None) -> Watching:
     @contextmanager
     def watching() -> Iterator[Counter[str]]:
         seen: Counter[str] = Counter()
-        before = counts()
+        before, began = counts(), time.monotonic()
         yield seen
         seen.update(counts() - before)
-        del seen["info"]
+        took = time.monotonic() - began
+        del seen["info"], seen["xadd"], seen["expire"]
+        assert seen.pop("eval", 0) <= 1 + took / 0.1
 
     return watching
 
@@ -88,9 +95,11 @@ def flows(listener: Commands, worchflow: Worchflow, celery_app: Celery) -> None:
         @worchflow.flow(name, throttle=(count, 3600))
         def throttled(event: Event[int]) -> None: ...
 
-    worchflow.send("closed", 1)
-    worchflow.send("steps", 1)  # connections are open, indexes are made
-    deliver(celery_app)
+    with worchflow.watch() as watch:
+        worchflow.send("closed", 1)
+        worchflow.send("steps", 1)  # connections are open, indexes are made
+        deliver(celery_app)
+        assert next(watch)
 
 
 CLAIM, CHECKPOINT, SETTLE = "findAndModify executions", "insert steps", "update executions"
@@ -189,6 +198,28 @@ def test_a_retry_is_one_settlement_and_one_publish(
 
     assert stored == [CLAIM, SETTLE]
     assert published == {"lpush": 1}
+
+
+def test_live_events_are_sent_together_and_by_nobody_who_works(
+    bench: Bench, flows: None, worchflow: Worchflow, celery_app: Celery
+) -> None:
+    worchflow.send("steps", 300)
+    request = take(celery_app)
+    assert request is not None
+    with bench.broker() as broker, worchflow.watch() as watch:
+        before, began = broker.info("commandstats"), time.monotonic()
+
+        request.execute()
+        last = next(one for one in watch if one.status == "completed")
+
+        took, after = time.monotonic() - began, broker.info("commandstats")
+    calls, events = (
+        after[name]["calls"] - before.get(name, {"calls": 0})["calls"]
+        for name in ("cmdstat_eval", "cmdstat_xadd")
+    )
+    assert last.event == "execution_completed"
+    assert events >= 300
+    assert 1 <= calls <= 1 + took / 0.1
 
 
 def test_a_late_copy_of_a_message_costs_two_looks(

@@ -34,9 +34,12 @@ DEFAULTS = {
     "lease_ttl": 30,
     "retention": None,
     "max_payload_bytes": 4 * 1024 * 1024,
+    "code_version": None,
+    "live_events": True,
     "leader_election": True,
     "leader_ttl": 15,
     "leader_check_interval": 5,
+    "redact": None,
 }
 
 
@@ -54,6 +57,8 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         ("lease_ttl", 60),
         ("retention", 86400),
         ("max_payload_bytes", 1024),
+        ("code_version", "a1b2c3"),
+        ("live_events", False),
         ("leader_election", False),
         ("leader_ttl", 20),
         ("leader_check_interval", 1),

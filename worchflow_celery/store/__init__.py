@@ -2,20 +2,25 @@
 
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
+from worchflow_celery.store.audit import Audit
 from worchflow_celery.store.bulk import Bulk
 from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.logs import Logs
+from worchflow_celery.store.lookups import Lookups
 from worchflow_celery.store.pauses import Pauses
 from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
+from worchflow_celery.store.rollups import Rollups
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.slots import Slots
 from worchflow_celery.store.steps import Steps
 from worchflow_celery.store.sweep import Sweep
+from worchflow_celery.store.workers import Workers
 
 
 class Store:
@@ -38,3 +43,8 @@ class Store:
         self.slots = Slots(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
+        self.lookups = Lookups(database)
+        self.workers = Workers(database)
+        self.audit = Audit(database)
+        self.logs = Logs(database)
+        self.rollups = Rollups(database)

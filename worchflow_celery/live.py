@@ -1,0 +1,227 @@
+"""Live events: what each process tells of itself, in one capped stream in Redis.
+
+They are for looking, not for deciding. A process hands them to a thread, and goes on; a Redis that
+is away costs events, never an execution. An event that was sent while Redis went away may come
+twice. What must not be missed is in MongoDB.
+"""
+
+import json
+import logging
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+from celery.utils.dispatch import Signal
+from pydantic import ValidationError
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
+
+from worchflow_celery import signals
+from worchflow_celery.clock import utcnow
+from worchflow_celery.errors import InvalidOption, LiveUnavailable
+from worchflow_celery.models import ExecutionStatus
+from worchflow_celery.observed import Update
+from worchflow_celery.outbox import Outbox
+from worchflow_celery.outcome import cut, message_of
+from worchflow_celery.redis_client import connect
+
+logger = logging.getLogger(__name__)
+
+#: Events that the stream holds, about.
+KEPT = 10_000
+#: Seconds after its last event for which the stream is kept.
+_KEPT_FOR = 86_400
+_LONGEST_TEXT = 500
+#: Seconds that one call waits for Redis.
+_PATIENCE = 1.0
+#: Seconds of one blocking read, so that a watch hears soon that it is closed.
+_SLICE = 0.5
+_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
+_AWAY = (NoConnection, NoAnswer)
+#: What is sent of a signal's arguments, beside ``error``.
+_SENT = frozenset(Update.model_fields)
+#: What a signal told, and what is told about it.
+_Told = tuple[Mapping[str, Any], dict[str, Any]]
+#: One call for many events: a pipeline of XADDs costs this process several times as much.
+#: KEYS: the stream. ARGV: its length, its life in seconds, events.
+_ADD = """
+for i = 3, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[i])
+end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
+#: The signals that are passed on. That of a completed execution is not among them: whoever
+#: listens to it is given the result, which would be decoded for nobody.
+PASSED_ON = tuple(
+    signal
+    for signal in vars(signals).values()
+    if isinstance(signal, Signal) and signal is not signals.execution_completed
+)
+
+
+class Live:
+    """The way of one process's events to the stream. Nothing is connected before the first."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._client = connect(url, _PATIENCE)
+        self._key = key
+        self._outbox: Outbox[_Told] = Outbox("live events", self._send, again=_AWAY)
+
+    @property
+    def dropped(self) -> int:
+        """How many events were lost so far."""
+        return self._outbox.dropped
+
+    def tell(self, event: str, worker: str, told: Mapping[str, Any]) -> None:
+        """Pass a signal on; never fails, never waits."""
+        about: dict[str, Any] = {"event": event, "at": utcnow(), "worker": worker}
+        if "error" in told:  # now: it holds the frames that it was raised in
+            about["error"] = _error(told["error"])
+            told = {name: value for name, value in told.items() if name != "error"}
+        if told.get("status") is ExecutionStatus.COMPLETED:
+            self._outbox.put((told, {**about, "event": "execution_completed"}))
+        self._outbox.put((told, about))
+
+    def close(self) -> None:
+        """Send what is there, and close the connection."""
+        self._outbox.close()
+        self._client.close()
+
+    def _send(self, events: list[_Told]) -> None:
+        texts = [_written(*event) for event in events]
+        self._client.eval(_ADD, 1, self._key, KEPT, _KEPT_FOR, *texts)
+
+
+class Watch(Iterator[Update]):
+    """Updates from all processes as they happen; ends when it is closed.
+
+    While Redis is away it waits, and goes on after the last update that it has seen.
+    """
+
+    def __init__(
+        self, url: str, key: str, execution_id: str | None = None, since: str | None = None
+    ) -> None:
+        if since is not None and not (isinstance(since, str) and _ID.fullmatch(since)):
+            raise InvalidOption(f"since is {since!r:.80}: it must be the id of an update")
+        self._key = key
+        self._execution_id = execution_id
+        self._closed = threading.Event()
+        #: Held while the connection is in use; by a signal handler once more.
+        self._busy = threading.RLock()
+        self._ready: deque[Update] = deque()
+        self._client = connect(url, _PATIENCE + _SLICE)
+        #: Whether Redis has answered the last time.
+        self.connected = True
+        try:
+            newest = self._newest()
+        except RedisError as error:
+            self._client.close()
+            raise _unavailable(error) from error
+        #: The last one that was seen; where it goes on.
+        self.last_id = since or newest
+
+    def __iter__(self) -> "Watch":
+        return self
+
+    def __next__(self) -> Update:
+        while not self._closed.is_set():
+            if self._ready:
+                return self._ready.popleft()
+            self._ready.extend(self.poll())
+        raise StopIteration
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def poll(self, timeout: float = _SLICE) -> list[Update]:
+        """Updates that have come, or come within ``timeout`` seconds (at most half a second)."""
+        timeout = max(0.001, min(timeout, _SLICE))
+        with self._busy:
+            if self._closed.is_set():
+                return []
+            try:
+                if not self.connected:
+                    self._reconnect()
+                entries = self._read(timeout)
+            except _AWAY as error:
+                if self.connected:
+                    logger.warning("Updates do not come for now: %s", type(error).__name__)
+                self.connected = False
+                self._closed.wait(timeout)
+                return []
+            except RedisError as error:
+                raise _unavailable(error) from error
+            return [update for entry in entries if (update := self._seen(*entry))]
+
+    def close(self) -> None:
+        """End the watch, from any thread; one that waits ends within half a second."""
+        self._closed.set()
+        with self._busy:
+            self._client.close()
+
+    def _read(self, timeout: float) -> list[tuple[str, Mapping[str, str]]]:
+        answer: Any = self._client.xread(
+            {self._key: self.last_id}, count=500, block=round(timeout * 1000)
+        )
+        # In whichever protocol it came; there is one stream.
+        streams = answer.values() if isinstance(answer, dict) else [one[1] for one in answer or ()]
+        return [entry for stream in streams for entry in stream]
+
+    def _reconnect(self) -> None:
+        newest = self._newest()
+        # A Redis that has lost the stream, or its end, may count from an earlier time than before.
+        self.last_id = min(self.last_id, newest, key=_place)
+        self.connected = True
+
+    def _newest(self) -> str:
+        found: Any = self._client.xrevrange(self._key, count=1)
+        return str(found[0][0]) if found else "0-0"
+
+    def _seen(self, id: str, fields: Mapping[str, str]) -> Update | None:
+        self.last_id = id
+        try:
+            update = Update(**{**json.loads(fields["event"]), "id": id})
+        except (ValidationError, ValueError, KeyError, TypeError):
+            return None  # of another version, or none of ours
+        wanted = self._execution_id
+        return update if wanted is None or update.execution_id == wanted else None
+
+
+def _written(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    sent = {name: value for name, value in told.items() if name in _SENT}
+    return json.dumps({**sent, **about}, default=_text, separators=(",", ":"))
+
+
+def _place(id: str) -> tuple[int, int]:
+    time, _, number = id.partition("-")
+    return int(time), int(number or 0)
+
+
+def _error(error: Any) -> dict[str, str]:
+    if isinstance(error, BaseException):
+        kind, message = type(error).__name__, message_of(error)
+    else:
+        kind, message = error.type, error.message
+    return {"type": cut(kind)[:_LONGEST_TEXT], "message": cut(message)[:_LONGEST_TEXT]}
+
+
+def _text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _unavailable(error: RedisError) -> LiveUnavailable:
+    fault = "does not answer" if isinstance(error, _AWAY) else "refuses"
+    return LiveUnavailable(f"Redis, which holds live events, {fault} ({type(error).__name__})")
