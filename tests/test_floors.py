@@ -12,14 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 ORDER = """
 version clock histogram flowlog models observed signals errors allowance
 options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
-cron definition
+cron callables definition
 outbox servers publisher redis_client leader live store
 leases reporter windows runtime auditing logbook figures
 dispatch pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
 handle flow operations observing heartbeat termination recovery beat decorator app
-inspection checkup dev cli
+inspection checkup dashboard dev cli
 __init__
 """.split()
 
@@ -31,6 +31,9 @@ DOORS = {
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
+    "starlette": {"dashboard"},
+    "jinja2": {"dashboard"},
+    "uvicorn": {"dashboard"},
     "click": {"cli"},
     "pytest": set(),
 }

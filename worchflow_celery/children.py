@@ -143,8 +143,7 @@ class _Family:
             flow.run_here(child)
 
     def _ids(self, count: int) -> list[str]:
-        identity = f"{self._journal.execution_id} {self._group}"
-        stem = "child:" + hashlib.sha256(identity.encode()).hexdigest()[:32]
+        stem = stem_of(self._journal.execution_id, self._group)
         return [f"{stem}.{number}" for number in range(count)] if count != 1 else [stem]
 
     @property
@@ -183,6 +182,15 @@ class _Family:
         child = failure.execution_id
         found = self._runtime.store.children.read([child]) if child else {}
         return _failure(found[child]) if child in found else failure
+
+
+def stem_of(execution_id: str, group: str) -> str:
+    """The id of the child of one run of a step, or what the ids of its children begin with.
+
+    ``group`` is the step's key, a colon, and the number of the run.
+    """
+    identity = f"{execution_id} {group}"
+    return "child:" + hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def flow_id(flow: Any, step: str) -> str:

@@ -11,6 +11,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
 from worchflow_celery import codec
+from worchflow_celery.callables import check_on_failure, check_signature
 from worchflow_celery.errors import InvalidEventData, PayloadTooLarge
 from worchflow_celery.models import Event
 from worchflow_celery.options import FlowOptions, searchable, shown
@@ -50,12 +51,12 @@ class Definition:
         self.id = flow_id
         self.function = function
         self.options = options
-        self.wants_step = _check_signature(flow_id, function)
+        self.wants_step = check_signature(flow_id, function)
         self.is_async = inspect.iscoroutinefunction(function)
         #: Called with event, error and step when an execution has failed.
         self.on_failure = on_failure
         if on_failure is not None:
-            _check_on_failure(flow_id, on_failure, self.is_async)
+            check_on_failure(flow_id, on_failure, self.is_async)
         #: Names of the function that encloses this one, which its annotations may use.
         self._names = dict(names or {})
         self._adapter: TypeAdapter[Any] | None = None
@@ -105,6 +106,12 @@ class Definition:
         except Exception:  # a validator of the user's raises what it likes
             return True
         return True
+
+    @property
+    def event_type(self) -> TypeAdapter[Any] | None:
+        """What validates the data; ``None`` when the event says nothing of it."""
+        self._resolve()
+        return self._adapter
 
     @property
     def returns(self) -> Any:
@@ -232,39 +239,6 @@ def _reasons(error: ValidationError) -> str:
         parts.append(f"{shown(place)[1:-1]}: {fault['msg'][:200]}")
     more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
     return "; ".join(parts) + more
-
-
-def _check_signature(flow_id: str, function: object) -> bool:
-    """Whether the handler takes ``step``; raises ``TypeError`` when it cannot be called."""
-    where = f"flow {flow_id!r}"
-    if not (inspect.isfunction(function) or inspect.ismethod(function)):
-        raise TypeError(f"{where}: {shown(function)} is not a function")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"{where}: the handler must not be a generator; return the result")
-    parameters = inspect.signature(function).parameters
-    kinds = {parameter.kind for parameter in parameters.values()}
-    named = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
-    if not named or "event" not in parameters or not set(parameters) <= {"event", "step"}:
-        raise TypeError(
-            f"{where}: the handler takes ({', '.join(parameters)}); it must take `event` and, "
-            "if it wants it, `step`"
-        )
-    return "step" in parameters
-
-
-def _check_on_failure(flow_id: str, function: object, is_async: bool) -> None:
-    where = f"flow {flow_id!r}: on_failure={shown(function)}"
-    if not callable(function):
-        raise TypeError(f"{where} is not a function")
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"{where} must not be a generator")
-    if inspect.iscoroutinefunction(function) and not is_async:
-        raise TypeError(f"{where} is a coroutine function: it needs an `async def` flow")
-    with suppress(ValueError):  # a builtin may hide its signature
-        try:
-            inspect.signature(function).bind("event", "error", "step")
-        except TypeError:
-            raise TypeError(f"{where} must take (event, error, step)") from None
 
 
 def _annotation(function: Callable[..., Any], name: str, names: Mapping[str, Any]) -> Any:

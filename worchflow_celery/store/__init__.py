@@ -12,6 +12,7 @@ from worchflow_celery.store.executions import Executions
 from worchflow_celery.store.logs import Logs
 from worchflow_celery.store.lookups import Lookups
 from worchflow_celery.store.pauses import Pauses
+from worchflow_celery.store.reading import Reading
 from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
 from worchflow_celery.store.rollups import Rollups
@@ -44,6 +45,7 @@ class Store:
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
         self.lookups = Lookups(database)
+        self.reading = Reading(database)
         self.workers = Workers(database)
         self.audit = Audit(database)
         self.logs = Logs(database)

@@ -1,0 +1,131 @@
+"""The description of the API, out of the library's own models."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from worchflow_celery.models import Attempt, Execution, Schedule, StepRecord, Window
+
+_MODELS: list[type[BaseModel]] = [Execution, StepRecord, Attempt, Schedule, Window]
+_REF = "#/components/schemas/{model}"
+_PROBLEM = {
+    "type": "object",
+    "description": "An error, as RFC 9457 has it.",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "current_status": {"type": "string", "description": "Of the execution, with 409."},
+        "errors": {"type": "array", "items": {"type": "object"}, "description": "With 422."},
+    },
+    "required": ["title", "status", "detail"],
+}
+_SENT = {
+    "type": "object",
+    "properties": {
+        "flow": {"type": "string"},
+        "data": {},
+        "id": {"type": "string", "description": "An idempotency key."},
+        "delay": {"type": "number", "description": "Seconds."},
+    },
+    "required": ["flow"],
+}
+_STARTED = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "status": {"type": "string"}},
+}
+_FILTERS = "status flow last after before q cursor limit".split()
+_ANYTHING: dict[str, Any] = {"type": "object"}
+
+
+def describe(server: str) -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    _, models = models_json_schema([(one, "serialization") for one in _MODELS], ref_template=_REF)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "worchflow", "version": "1"},
+        "servers": [{"url": server}],
+        "paths": _paths(),
+        "components": {"schemas": {**models["$defs"], "Problem": _PROBLEM}},
+    }
+
+
+def _paths() -> dict[str, Any]:
+    one, of_flow = [_in("id", "path")], [_in("flow", "path")]
+    acted = _post("Act on an execution", [*one, _in("action", "path", _ACTIONS)], _STARTED)
+    steered = _post("Steer a schedule", [*of_flow, _in("action", "path", _STEERING)], _ANYTHING)
+    return {
+        "/executions": {
+            "get": _get("Executions, newest first", [_in(name) for name in _FILTERS], "Execution"),
+            "post": _post("Start an execution", [], _STARTED, _SENT),
+        },
+        "/executions/{id}": {"get": _get("One execution", one, "Execution", many=False)},
+        "/executions/{id}/steps": {"get": _get("Its steps", one, "StepRecord")},
+        "/executions/{id}/attempts": {"get": _get("Its attempts", one, "Attempt")},
+        "/executions/{id}/tree": {"get": _get("Parent and children", one, None, many=False)},
+        "/executions/{id}/{action}": {"post": acted},
+        "/flows": {"get": _get("The flows of the app", [], None, many=False)},
+        "/flows/{flow}": {"get": _get("One flow", of_flow, None, many=False)},
+        "/flows/{flow}/schema": {"get": _get("The schema of its data", of_flow, None, many=False)},
+        "/schedules": {"get": _get("The schedules", [], "Schedule")},
+        "/schedules/{flow}/windows": {"get": _get("Its windows", of_flow, "Window")},
+        "/schedules/{flow}/{action}": {"post": steered},
+    }
+
+
+_ACTIONS = {"enum": ["retry", "cancel", "pause", "resume", "restart"]}
+_STEERING = {"enum": ["pause", "resume", "trigger"]}
+
+
+def _in(name: str, where: str = "query", schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": where,
+        "required": where == "path",
+        "schema": {"type": "string", **(schema or {})},
+    }
+
+
+def _get(
+    summary: str, parameters: list[dict[str, Any]], model: str | None, many: bool = True
+) -> dict[str, Any]:
+    item = {"$ref": _REF.format(model=model)} if model else _ANYTHING
+    items = {"type": "array", "items": item}
+    found = {
+        "type": "object",
+        "properties": {"items": items, "cursor": {"type": ["string", "null"]}},
+    }
+    return {
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {"200": _answer(found if many else item), **_REFUSALS},
+    }
+
+
+def _post(
+    summary: str,
+    parameters: list[dict[str, Any]],
+    answer: dict[str, Any],
+    body: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    key = _in("Idempotency-Key", "header")
+    return {
+        "summary": summary,
+        "parameters": [*parameters, key],
+        "requestBody": {"content": {"application/json": {"schema": body or _ANYTHING}}},
+        "responses": {"202": _answer(answer), **_REFUSALS},
+    }
+
+
+def _answer(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": "As asked.", "content": {"application/json": {"schema": schema}}}
+
+
+_REFUSALS = {
+    "default": {
+        "description": "A problem.",
+        "content": {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}},
+    }
+}
