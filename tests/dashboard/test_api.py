@@ -11,6 +11,18 @@ from worchflow_celery import Worchflow
 Run = Callable[..., str]
 API = "/api/v1"
 
+#: What the first page is asked for.
+QUERIES = (
+    "",
+    "?status=failed",
+    "?status=queued",
+    "?flow=pay",
+    "?flow=pay&status=failed",
+    "?q=customer:cust_7",
+    "?q=abc",
+    "?last=1h&status=completed",
+)
+
 
 def post(visitor: Visitor, path: str, body: Any = None, **headers: str) -> Any:
     return visitor.ask("POST", API + path, json=body, headers=headers)
@@ -282,8 +294,7 @@ def test_many_executions_are_listed_without_reading_the_collection(
     run("pay", PAYMENT)
     bench.database.command("profile", 2)
     try:
-        for query in ("", "?status=failed", "?status=queued", "?flow=pay", "?flow=pay&status=failed",
-                      "?q=customer:cust_7", "?q=abc", "?last=1h&status=completed"):  # fmt: skip
+        for query in QUERIES:
             assert visitor.get(f"/{query}").status_code == 200
         visitor.get("/flows/pay")
         visitor.get("/metrics")
