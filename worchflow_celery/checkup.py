@@ -114,7 +114,9 @@ def _of_documents(runtime: Runtime, inspection: Inspection) -> Iterator[Finding]
     for text in corrupt[:5]:
         yield Finding(Level.ERROR, "documents", text)
     if not corrupt:
-        yield Finding(Level.OK, "documents", f"the newest {SAMPLE} executions can be read")
+        yield Finding(
+            Level.OK, "documents", f"the newest executions can be read (at most {SAMPLE} are)"
+        )
 
 
 def _redis(runtime: Runtime) -> Iterator[Finding]:

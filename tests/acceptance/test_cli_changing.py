@@ -67,7 +67,9 @@ def test_pause_and_resume_hold_an_execution(desk: Console) -> None:
 def test_rerun_starts_another_execution_of_the_same_data(desk: Console) -> None:
     answer = desk.run("rerun", desk.done["completed"].id[:8])
 
-    again = desk.worchflow.get(answer.out.strip())
+    ((id, verb, of),) = answer.rows
+    again = desk.worchflow.get(id)
+    assert (verb, of) == ("rerun", desk.done["completed"].id)
     assert again.id != desk.done["completed"].id
     assert again.data == desk.done["completed"].get().data
 

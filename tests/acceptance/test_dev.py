@@ -5,9 +5,11 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -156,6 +158,25 @@ def test_it_says_where_everything_is_and_other_terminals_find_it(
     assert "Flows       greet  hold" in running.text
     assert "not for production" in running.text
     assert running.send() == "hello"
+
+
+def test_the_dashboard_takes_another_port_when_its_own_is_taken(
+    develop: Callable[..., Development],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        running = develop("--port", str(taken))
+        running.hears("q quit")
+        pattern = rf"Dashboard +(http://127\.0\.0\.1:(?!{taken})\d+)"
+        (url,) = re.findall(pattern, running.text)
+
+        eventually(lambda: _answers(url), within=30, what="the dashboard")
+
+
+def _answers(url: str) -> bool:
+    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as page:
+        return bool(page.status == 200)
+    return False
 
 
 @pytest.mark.parametrize(

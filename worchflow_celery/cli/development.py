@@ -82,20 +82,17 @@ def _commands(
 ) -> dict[str, list[str]]:
     app = ["--quiet", "-A", str(ctx.find_root().params["app"])]
     quick = ["--without-gossip", "--without-mingle"]
-    commands = {
+    where = ["--host", _LOOPBACK, "--port", str(_free(port))]
+    pages = {"dashboard": [*app, "worchflow", "dashboard", *where]} if _has_dashboard() else {}
+    return {
+        **pages,  # first: somebody waits for them
         "worker": [*app, "worker", "-l", "INFO", "-c", str(concurrency), *quick],
         "beat": [*app, "beat", "-l", "WARNING", "-S", "worchflow_celery.Scheduler", "--pidfile="],
     }
-    if _has_dashboard():
-        where = ["--host", _LOOPBACK, "--port", str(_free(port))]
-        commands["dashboard"] = [*app, "worchflow", "dashboard", *where]
-    return commands
 
 
 def _has_dashboard() -> bool:
-    return "dashboard" in worchflow.commands and all(
-        importlib.util.find_spec(name) for name in ("starlette", "jinja2", "uvicorn")
-    )
+    return all(importlib.util.find_spec(name) for name in ("starlette", "jinja2", "uvicorn"))
 
 
 def _free(port: int) -> int:

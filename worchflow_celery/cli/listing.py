@@ -50,7 +50,7 @@ def find(session: Session, wanted: Filters, *, limit: int, cursor: str | None = 
 def columns(session: Session, steps: Mapping[str, str], now: datetime) -> list[Column[Execution]]:
     """How executions are listed; ``steps`` names the last one of each."""
     return [
-        Column("STATUS", lambda e: wording.status(e.status), lambda e: e.status, _colour),
+        Column("STATUS", lambda e: wording.status(wording.state(e)), lambda e: e.status, _colour),
         Column("FLOW", lambda e: e.flow),
         Column("STEP", lambda e: steps.get(e.id, "")),
         Column("TRY", lambda e: tries(session, e), lambda e: e.attempt, right=True),
@@ -174,7 +174,7 @@ def errors(session: Session, since: datetime, flow: str | None, limit: int) -> N
 
 
 def _colour(execution: Execution) -> str | None:
-    return wording.colour(execution.status)
+    return wording.colour(wording.state(execution))
 
 
 def _created(execution: Execution) -> str:

@@ -57,12 +57,15 @@ def _attempts(execution: Execution, number: int) -> list[Attempt]:
 
 def _show(session: Session, execution: Execution, steps: list[StepRecord], raw: bool) -> None:
     out, now = session.out, utcnow()
-    colour = wording.colour(execution.status)
-    title = f"{wording.status(execution.status)}  {execution.flow}  {execution.id}"
+    colour = wording.colour(wording.state(execution))
+    title = f"{wording.status(wording.state(execution))}  {execution.flow}  {execution.id}"
     out.line(out.paint(safe(title), colour, bold=True))
     if execution.error:
         out.line(out.paint(safe(wording.error(execution.error)), "red"))
     out.line(safe(" · ".join(_facts(session, execution, now))))
+    if execution.progress:
+        progress = execution.progress
+        out.line(safe(f"{progress.fraction:.0%}  {progress.message or ''}".rstrip()))
     _show_steps(out, execution, steps, now, raw)
     if execution.attempts:
         out.line()

@@ -22,6 +22,11 @@ def status(word: str) -> str:
     return f"{LOOKS.get(word, ('·', ''))[0]} {word}"
 
 
+def state(execution: Execution) -> str:
+    """What an execution is doing: its status, unless somebody holds it."""
+    return "paused" if execution.paused and not execution.status.finished else execution.status
+
+
 def colour(word: str) -> str | None:
     """The colour of a status."""
     return LOOKS.get(word, ("", None))[1]

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pymongo import DESCENDING, IndexModel
 from pymongo.collection import Collection
 
-from worchflow_celery.clock import utcnow
+from worchflow_celery.clock import elapsed, utcnow
 from worchflow_celery.errors import CorruptDocument
 from worchflow_celery.settings import Settings
 from worchflow_celery.store.database import connect, named, translated
@@ -20,6 +20,8 @@ Document = dict[str, Any]
 #: Executions that are looked at: the newest of all, and of each flow that nobody knows.
 SAMPLE = 1000
 _OVERDUE = timedelta(minutes=15)
+#: Seconds that reading the sample may take, should its documents be large.
+_ENOUGH = 2.0
 _NEWEST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 
 
@@ -95,10 +97,13 @@ class Inspection:
         return str(found["_id"]) if found else None
 
     def corrupt(self) -> list[str]:
-        """Which of the newest executions cannot be read, and why."""
-        found = []
+        """Which of the newest executions cannot be read, and why, as far as time allows."""
+        found: list[str] = []
+        enough = elapsed() + _ENOUGH
         with translated(self._settings):
             for document in self._executions.find().sort(_NEWEST).limit(SAMPLE):
+                if elapsed() > enough:
+                    break
                 try:
                     execution_of(document)
                 except CorruptDocument as error:
