@@ -14,10 +14,10 @@ version clock histogram flowlog models observed signals errors allowance
 options annotations inbox codec results outcome settings shutdown deadlines cronline cron definition
 outbox servers publisher redis_client leader live store
 leases reporter windows runtime auditing logbook figures
-dispatch pausing bulk restarting canvas replay journal
-waits children answers tasks context parallel step
-async_step handler settlement limits attempt delivery timetable scheduling
-handle flow operations observing heartbeat recovery beat decorator app
+dispatch pausing restarting canvas cuts replay cancelling bulk
+journal waits children answers tasks context parallel step
+async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
+handle flow operations observing heartbeat termination recovery beat decorator app
 __init__
 """.split()
 

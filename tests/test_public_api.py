@@ -51,7 +51,7 @@ FIELDS: dict[type, str] = {
     Event: "id name data timestamp attempt",
     Execution: """id flow data status attempt crashes result error attempts created_at updated_at
         started_at finished_at due_at worker trigger parent_id scheduled_for
-        paused progress""",
+        compensated paused progress""",
     StepRecord: """execution_id key name kind status result error attempt started_at
         finished_at""",
 }

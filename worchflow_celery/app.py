@@ -76,7 +76,7 @@ class Worchflow(Operations, Observing):
         timezone: str = "UTC",
         missed: str = "latest",
         overlap: str = "allow",
-        on_failure: None = None,
+        on_failure: Callable[..., Any] | None = None,
         concurrency: int | None = None,
         concurrency_key: Callable[[Any], str] | None = None,
         throttle: tuple[int, float | timedelta] | None = None,
@@ -99,7 +99,8 @@ class Worchflow(Operations, Observing):
 
         ``concurrency`` lets that many executions run at once, ``throttle=(count, seconds)`` that
         many start in any window of such a length; both per ``concurrency_key(data)``, a string,
-        over all workers. The others wait without a worker. Other options are Celery's.
+        over all workers. The others wait without a worker. ``on_failure(event, error, step)`` is
+        called once when an execution has failed. Other options are Celery's.
 
         Raises ``InvalidOption`` (a ``ValueError``) for an option that cannot be or an id that is
         taken, ``TypeError`` for a function that cannot be a flow.
@@ -126,15 +127,13 @@ class Worchflow(Operations, Observing):
         if id is not None:
             options.check_id(id, "flow id")
         checked = options.flow_options(given)
-        if on_failure is not None:
-            celery_task_options["on_failure"] = on_failure
         check_celery_options(celery_task_options)
 
         def decorate(function: Callable[..., Any]) -> Flow[Any, Any]:
             flow_id = id or self._automatic_id(function)
             check_schedule(flow_id, checked)
             limited = check_limits(flow_id, checked)
-            definition = Definition(flow_id, function, limited, names)
+            definition = Definition(flow_id, function, limited, names, on_failure)
             check_event(definition)
             return self._register(definition, celery_task_options)
 

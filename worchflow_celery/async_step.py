@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import SHORT_WAIT, Running, running_step
+from worchflow_celery.context import SHORT_WAIT, running_step
 from worchflow_celery.errors import Interruption, StepTimeout
 from worchflow_celery.options import StepOptions
 from worchflow_celery.parallel import (
@@ -40,6 +40,8 @@ _DONE = _Done()
 class AsyncStep(Parallel):
     """The steps of an async flow: as ``Step``, with ``await``; several may run at once."""
 
+    _is_async = True
+
     @overload
     async def run(
         self,
@@ -49,6 +51,7 @@ class AsyncStep(Parallel):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[T], Any] | None = None,
     ) -> T: ...
 
     @overload
@@ -60,6 +63,7 @@ class AsyncStep(Parallel):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[T], Any] | None = None,
     ) -> T: ...
 
     async def run(
@@ -70,14 +74,14 @@ class AsyncStep(Parallel):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[Any], Any] | None = None,
     ) -> Any:
         """Run ``fn(*args)``, awaiting it where it is to be awaited; see ``Step.run``."""
         key = self._begin(name)
-        known = self._journal.recall(key, fn)
+        known = self._known(key, name, fn, compensate)
         if known is not None:
             return known.value
-        self._check(name, fn)
-        how = StepOptions.of(retries, retry_delay, timeout)
+        how = StepOptions.of(retries, retry_delay, timeout, compensate)
         call = functools.partial(fn, *args)
         while True:
             await self._boundary()
@@ -88,8 +92,8 @@ class AsyncStep(Parallel):
                 delay = await asyncio.to_thread(self._journal.failed, run, error, how)
                 await self._pause(delay)
                 continue
-            annotation = annotation_of(fn)
-            return await asyncio.to_thread(self._journal.completed, run, value, annotation)
+            record = functools.partial(self._journal.completed, undo=how.undo)
+            return await asyncio.to_thread(record, run, value, annotation_of(fn))
 
     async def sleep(self, name: str, duration: float | timedelta) -> None:
         """Go on after ``duration``; see ``Step.sleep``."""
@@ -221,7 +225,7 @@ class AsyncStep(Parallel):
     async def _call(
         self, call: Callable[[], Any], attempt: int, key: str, name: str, timeout: float | None
     ) -> Any:
-        token = running_step.set(Running(self._journal, key, attempt))
+        token = running_step.set(self._running(key, attempt))
         started = elapsed()
         try:
             value = self._timed(call, timeout, name)

@@ -2,23 +2,16 @@
 
 import logging
 import secrets
-import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from worchflow_celery import dispatch, handler, restarting, signals
+from worchflow_celery import cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
+from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
-from worchflow_celery.errors import (
-    HandOver,
-    LeaseLost,
-    Stopped,
-    StoreUnavailable,
-    Suspended,
-    WorkerLost,
-)
+from worchflow_celery.errors import CorruptDocument, LeaseLost, StoreUnavailable, WorkerLost
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
 from worchflow_celery.limits import Place
@@ -34,23 +27,15 @@ from worchflow_celery.outcome import (
     Paused,
     Retried,
     Waiting,
-    describe,
     judge,
     over_crash_budget,
 )
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.settlement import is_followed, settle
-from worchflow_celery.shutdown import Phase
+from worchflow_celery.settlement import settle
 from worchflow_celery.store.records import Claim, Recorded, shown
+from worchflow_celery.unwinding import decide, unwind
 
 logger = logging.getLogger(__name__)
-
-#: Seconds between two tries of a write while MongoDB is away.
-_AGAIN = 0.2
-#: What billiard makes of SIGTERM in a pool process: exit code 256 - 15, negated.
-_TERMINATED = -241
-#: Seconds in which a signal to all processes of a worker has reached its main one, too.
-_HEARD = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +63,16 @@ def attempt(
     lease = _claim(runtime, definition, execution_id, worker, early=eager)
     if lease is None:
         return None
-    place, keeper = Place(runtime, definition, lease), runtime.process.keeper
+    place = Place(runtime, definition, lease)
     try:
-        outcome = instead or _refusal(runtime, lease.claim, None if eager else place)
-        _tell_started(runtime, lease.claim, outcome)
-        outcome = outcome or _run(runtime, definition, lease, eager=eager)
-        lease.settling = True
-        outcome = settle(runtime, lease.claim, outcome, eager=eager)
+        ran = _worked(runtime, definition, lease, None if eager else place, instead)
+        outcome = _conclude(runtime, definition, lease, *ran, eager=eager)
     finally:
-        keeper.drop(lease)
+        runtime.process.keeper.drop(lease)
+        runtime.process.reporter.forget(lease.claim)
     place.leave(outcome)
     _tell(runtime, lease.claim, outcome)
-    _tell_parent(runtime, lease.claim, outcome)
+    _tell_family(runtime, lease.claim, outcome)
     return Ended(lease.claim, outcome)
 
 
@@ -117,9 +100,26 @@ def _claim(
     return process.keeper.hold(claim, sent)
 
 
-def _tell_started(runtime: Runtime, claim: Claim, outcome: Outcome | None) -> None:
-    if isinstance(outcome, Waiting | Lost):
-        return  # it has not got a slot
+def _worked(
+    runtime: Runtime,
+    definition: Definition,
+    lease: Lease,
+    place: Place | None,
+    instead: Outcome | None,
+) -> tuple[Outcome, bool | None]:
+    """Do what the execution is here for; the outcome, and whether there is what to undo.
+
+    Without a ``place`` that it has to take, it runs eagerly. ``None``: nobody has looked.
+    """
+    instead = instead or _refusal(runtime, lease.claim, place)
+    if not isinstance(instead, Waiting | Lost):  # those have not got a slot
+        _tell_started(runtime, lease.claim)
+    if instead is not None:
+        return instead, None
+    return _run(runtime, definition, lease, eager=place is None)
+
+
+def _tell_started(runtime: Runtime, claim: Claim) -> None:
     sender, told = runtime.sender, {"execution_id": claim.id, "flow": claim.flow}
     signals.execution_started.send(sender, attempt=claim.attempt, **told)
     signals.execution_updated.send(sender, status=ExecutionStatus.PROCESSING, **told)
@@ -131,7 +131,10 @@ def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | N
         expired = _expired(runtime, claim)
     except Exception as error:  # a corrupt document
         return Failed(error)
-    return expired or (place.enter() if place else None)
+    refusal = expired or (place.enter() if place else None)
+    if claim.ending is not None and isinstance(refusal, Failed | Cancelled):
+        return None  # it ends as it was decided
+    return refusal
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
@@ -144,39 +147,81 @@ def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
     return Cancelled(f"it was not to start after {expires.isoformat()}")
 
 
-def _run(runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool) -> Outcome:
-    """Run the handler; whatever comes out of it is the outcome."""
+def _run(
+    runtime: Runtime, definition: Definition, lease: Lease, *, eager: bool
+) -> tuple[Outcome, bool]:
+    """Run the handler; whatever comes out of it is the outcome, with what may be to undo."""
     claim = lease.claim
-    if claim.asked == "cancel":  # while it was on a worker that then died
-        return Cancelled(CALLED_OFF)
+    if claim.ending is not None:
+        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
     try:
-        checkpoints = _checkpoints(runtime, claim)
-        _check_budget(claim, checkpoints, definition.options.retries)
+        checkpoints = replay.read(runtime, claim) if claim.resumed else []
     except LeaseLost:
-        return Lost()
-    except Exception as error:  # a corrupt document, or a spent crash budget
-        return Failed(error)
+        return Lost(), False
+    except Exception as error:  # a corrupt document
+        return Failed(error), False
     journal = Journal(runtime, lease, checkpoints, eager=eager)
+    if claim.asked == "cancel":  # while it was on a worker that then died
+        return Cancelled(CALLED_OFF), journal.undoable
+    try:
+        _check_budget(claim, checkpoints, definition.options.retries)
+    except WorkerLost as error:
+        return Failed(error), journal.undoable
+    return _call(runtime, definition, claim, journal), journal.undoable
+
+
+def _call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journal) -> Outcome:
     try:
         outcome: Outcome = Completed(handler.call(runtime, definition, claim, journal))
     except BaseException as error:  # whatever a handler raises is its outcome
-        outcome = _outcome_of(runtime, definition, claim, error)
+        outcome = cut_short(runtime, error) or judge(
+            error,
+            attempt=claim.attempt,
+            options=definition.options,
+            now=runtime.store.database.now(),
+        )
     finally:
         journal.close()
-    return _interrupted(journal.interruption) or outcome
+    return interrupted(journal.interruption) or outcome
 
 
-def _checkpoints(runtime: Runtime, claim: Claim) -> list[Recorded]:
-    """What earlier attempts recorded: one read, and none for an execution that is new."""
-    while claim.resumed:
-        try:
-            store = runtime.store
-            return restarting.completed(store, claim, store.steps.read(claim.id))
-        except StoreUnavailable:
-            if runtime.shutdown.begun:
-                raise LeaseLost("the worker shuts down while MongoDB is away") from None
-            time.sleep(_AGAIN)
-    return []
+def _conclude(
+    runtime: Runtime,
+    definition: Definition,
+    lease: Lease,
+    outcome: Outcome,
+    undoable: bool | None,
+    *,
+    eager: bool,
+) -> Outcome:
+    """Write the outcome; before that undo what is to be undone. Returns what was written.
+
+    ``undoable``: whether there is something; ``None``: nobody has looked.
+    """
+    while True:
+        if isinstance(outcome, Failed | Cancelled) and outcome.unwound is None:
+            follows = isinstance(outcome, Failed) and definition.on_failure is not None
+            if undoable or follows or (undoable is None and _is_undoable(runtime, lease.claim)):
+                ending = decide(runtime, lease, outcome)
+                if ending is None:
+                    return Lost()
+                ended = unwind(runtime, definition, lease, ending, eager=eager)
+                if isinstance(outcome, Failed) and isinstance(ended, Failed):
+                    ended = replace(ended, error=outcome.error)  # with all that Celery shows of it
+                outcome = ended
+        lease.settling = True
+        settled = settle(runtime, lease.claim, outcome, eager=eager)
+        if settled is outcome or isinstance(settled, Lost):
+            return settled
+        outcome, lease.settling = settled, False
+
+
+def _is_undoable(runtime: Runtime, claim: Claim) -> bool:
+    if not claim.resumed:
+        return False
+    with suppress(LeaseLost, CorruptDocument):
+        return bool(replay.to_undo(replay.read(runtime, claim), claim.retried_epoch))
+    return False
 
 
 def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> None:
@@ -189,53 +234,15 @@ def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> No
         )
 
 
-def _interrupted(interruption: BaseException | None) -> Outcome | None:
-    match interruption:
-        case LeaseLost():
-            return Lost()
-        case Suspended(delay=delay, awaits=awaits):
-            return Waiting(delay, awaits)
-        case Stopped(what="cancel"):
-            return Cancelled(CALLED_OFF)
-        case Stopped(what="pause"):
-            return Paused()
-        case HandOver():
-            return HandedOver()
-    return None
-
-
-def _outcome_of(
-    runtime: Runtime, definition: Definition, claim: Claim, error: BaseException
-) -> Outcome:
-    outcome = _interrupted(error)
-    if outcome is not None:
-        return outcome
-    if isinstance(error, SystemExit) and error.code == _TERMINATED:
-        time.sleep(_HEARD)
-        if not runtime.shutdown.begun:
-            return Lost(error)  # a hard time limit: its worker sees the process end, and counts it
-    if _is_from_outside(error, runtime.shutdown.phase):
-        return HandedOver(error)
-    now = runtime.store.database.now()
-    return judge(error, attempt=claim.attempt, options=definition.options, now=now)
-
-
-def _is_from_outside(error: BaseException, phase: Phase) -> bool:
-    """Whether the end of a worker or of its process was raised into the handler."""
-    if isinstance(error, NotImplementedError) and "does not implement kill_job" in str(error):
-        return True  # how Celery ends a solo pool at once, before it says that it does
-    if isinstance(error, Exception):
-        return phase is Phase.COLD
-    return phase is not Phase.RUNNING or type(error).__name__ == "GreenletExit"
-
-
-def _tell_parent(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
-    if not claim.is_awaited or not isinstance(outcome, Completed | Failed | Cancelled):
-        return
-    with suppress(StoreUnavailable):  # the dispatcher looks after it
-        dispatch.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
-        if not is_followed(runtime, claim):
-            runtime.store.executions.followed_up(claim.id)
+def _tell_family(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
+    """The end of an execution is its parent's affair, its cancellation that of its children."""
+    with suppress(StoreUnavailable):  # the dispatcher looks after the parent
+        if isinstance(outcome, Cancelled):  # those that it has begun meanwhile
+            cancelling.cancel_children(runtime, claim.id)
+        if claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
+            dispatch.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
+            if not dispatch.is_followed(runtime, claim):
+                runtime.store.executions.followed_up(claim.id)
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
@@ -250,7 +257,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     elif isinstance(outcome, Retried | Failed):
         signals.execution_failed.send(
             runtime.sender,
-            error=ErrorInfo(**describe(outcome.error)),
+            error=ErrorInfo(**outcome.described),
             attempt=claim.attempt,
             will_retry=isinstance(outcome, Retried),
             **told,

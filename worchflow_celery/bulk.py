@@ -2,16 +2,19 @@
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import dispatch, options
-from worchflow_celery.errors import InvalidOption
+from worchflow_celery import cancelling, dispatch, options
+from worchflow_celery.errors import ExecutionNotFound, InvalidOption, InvalidTransition
 from worchflow_celery.models import ExecutionStatus
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.finding import filters_of, of_status
 
 RETRIABLE = (ExecutionStatus.FAILED, ExecutionStatus.CANCELLED)
+
+CANCELLABLE = tuple(status for status in ExecutionStatus if not status.finished)
 
 Filters = Mapping[str, Any]
 
@@ -28,6 +31,18 @@ def retry_all(runtime: Runtime, filters: Filters) -> int:
     return changed
 
 
+def cancel_all(runtime: Runtime, filters: Filters) -> int:
+    """Cancel all unfinished executions that a filter finds; return how many."""
+    changed = 0
+    for batch in runtime.store.bulk.batches(filters):
+        for execution_id in batch:
+            # One may end by itself before its turn, with its parent, or be removed.
+            with suppress(InvalidTransition, ExecutionNotFound):
+                cancelling.cancel(runtime, execution_id)
+                changed += 1
+    return changed
+
+
 def selected(what: str, allowed: Sequence[ExecutionStatus], **given: Any) -> Filters:
     """The filter of executions that are meant and that allow it; raises ``InvalidOption``.
 
@@ -40,7 +55,7 @@ def selected(what: str, allowed: Sequence[ExecutionStatus], **given: Any) -> Fil
         )
     filters = checked(**given)
     if given["status"] is None:
-        return {**filters, **of_status(allowed)}
+        filters = {**filters, **of_status(allowed)}
     refused = set(filters["status"]["$in"]) - set(allowed)
     if refused:
         raise InvalidOption(

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worchflow_celery import codec, dispatch
+from worchflow_celery import cancelling, codec, dispatch
 from worchflow_celery.definition import encode_plain
 from worchflow_celery.errors import ChildFailed, InvalidOption, PayloadTooLarge, StepTimeout
 from worchflow_celery.journal import Journal
@@ -153,6 +153,7 @@ class _Family:
         return f"{self._wait.key}:{self._wait.attempt}"
 
     def _given_up(self) -> Exception:
+        cancelling.cancel_children(self._runtime, self._journal.execution_id, self._group)
         return self._wait.fail(
             StepTimeout(
                 f"step {self._wait.name!r} waited longer than its timeout of "

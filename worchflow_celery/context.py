@@ -14,6 +14,7 @@ from worchflow_celery.errors import InvalidOption, StepMisuse, StepTimeout
 from worchflow_celery.flowlog import FlowLogger
 from worchflow_celery.journal import Journal
 from worchflow_celery.outcome import cut
+from worchflow_celery.replay import Known
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +30,8 @@ class Running:
     journal: Journal
     key: str
     attempt: int
+    #: Of this step, each time it runs.
+    identity: str
 
 
 running_step: ContextVar[Running | None] = ContextVar("worchflow_step", default=None)
@@ -52,6 +55,8 @@ def logger_of(journal: Journal) -> FlowLogger:
 class Context:
     """What steps have in common, in sync and in async flows."""
 
+    _is_async = False
+
     def __init__(self, journal: Journal, watch: Watch) -> None:
         self._journal = journal
         self._watch = watch
@@ -70,9 +75,13 @@ class Context:
     def idempotency_key(self) -> str:
         """Inside a step: a key that is the same each time this step of this execution runs.
 
-        Hand it to whatever must not happen twice; a step that is interrupted runs again.
+        Hand it to whatever must not happen twice; a step that is interrupted runs again. One
+        that was undone has another key when it runs after a retry.
         """
-        return f"{self.execution_id}:{self._inside('idempotency_key').key}"
+        return self._inside("idempotency_key").identity
+
+    def _running(self, key: str, attempt: int) -> Running:
+        return Running(self._journal, key, attempt, self._journal.identity(key))
 
     def log(self, message: str, /, **fields: Any) -> None:
         """Keep a line with the execution, and send it to the standard loggers.
@@ -109,6 +118,18 @@ class Context:
                 "a step is the unit that is repeated, it cannot hold another"
             )
 
+    def _known(
+        self, key: str, name: str, fn: Callable[..., Any], undo: Callable[..., Any] | None
+    ) -> Known | None:
+        """What the step has recorded; else both functions can be run."""
+        known = self._journal.recall(key, fn)
+        if known is None:
+            self._check(name, fn)
+            self._check_compensation(name, undo)
+        elif undo is not None:
+            self._journal.remember(key, name, undo, known.value)
+        return known
+
     @staticmethod
     def _check(name: str, fn: object) -> None:
         """Refuse what cannot be run; what has run is replayed, whatever its function is now."""
@@ -116,6 +137,19 @@ class Context:
             raise StepMisuse(f"step {name!r}: {fn!r:.80} is not a function; write `lambda: ...`")
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
             raise StepMisuse(f"step {name!r}: a generator function has no result to be recorded")
+
+    def _check_compensation(self, name: str, fn: object) -> None:
+        """Refuse it before the step runs: afterwards there would be nothing to undo it with."""
+        if fn is None:
+            return
+        if not callable(fn):
+            raise StepMisuse(f"step {name!r}: compensate= is {fn!r:.80}, which is not a function")
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            raise StepMisuse(f"step {name!r}: compensate= must not be a generator function")
+        if not self._is_async and inspect.iscoroutinefunction(fn):
+            raise StepMisuse(
+                f"step {name!r}: compensate= is a coroutine function: it needs an `async def` flow"
+            )
 
     @staticmethod
     def _received(answer: tuple[str, Any] | None) -> Any:

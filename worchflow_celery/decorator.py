@@ -27,9 +27,6 @@ Out = TypeVar("Out")
 
 #: What a limit can be at most: one document holds all that run at once, or start in a window.
 _MOST_AT_ONCE = 1000
-_NOT_YET = {
-    "on_failure": "durable composition",
-}
 #: Options of a Celery task that a flow does not have, and what it has instead.
 _NOT_OURS = {
     "name": "the flow's id, the first argument",
@@ -150,7 +147,5 @@ def check_event(definition: Definition) -> None:
 def check_celery_options(given: Mapping[str, Any]) -> None:
     """Refuse options of a Celery task that a flow does not have."""
     for name in given:
-        if name in _NOT_YET:
-            raise InvalidOption(f"{name}= arrives with {_NOT_YET[name]}; this version has none")
         if name in _NOT_OURS:
             raise InvalidOption(f"{name}= is not an option of a flow; use {_NOT_OURS[name]}")

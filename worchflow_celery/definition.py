@@ -45,12 +45,17 @@ class Definition:
         function: Callable[..., Any],
         options: FlowOptions,
         names: Mapping[str, Any] | None = None,
+        on_failure: Callable[..., Any] | None = None,
     ) -> None:
         self.id = flow_id
         self.function = function
         self.options = options
         self.wants_step = _check_signature(flow_id, function)
         self.is_async = inspect.iscoroutinefunction(function)
+        #: Called with event, error and step when an execution has failed.
+        self.on_failure = on_failure
+        if on_failure is not None:
+            _check_on_failure(flow_id, on_failure, self.is_async)
         #: Names of the function that encloses this one, which its annotations may use.
         self._names = dict(names or {})
         self._adapter: TypeAdapter[Any] | None = None
@@ -245,6 +250,21 @@ def _check_signature(flow_id: str, function: object) -> bool:
             "if it wants it, `step`"
         )
     return "step" in parameters
+
+
+def _check_on_failure(flow_id: str, function: object, is_async: bool) -> None:
+    where = f"flow {flow_id!r}: on_failure={shown(function)}"
+    if not callable(function):
+        raise TypeError(f"{where} is not a function")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{where} must not be a generator")
+    if inspect.iscoroutinefunction(function) and not is_async:
+        raise TypeError(f"{where} is a coroutine function: it needs an `async def` flow")
+    with suppress(ValueError):  # a builtin may hide its signature
+        try:
+            inspect.signature(function).bind("event", "error", "step")
+        except TypeError:
+            raise TypeError(f"{where} must take (event, error, step)") from None
 
 
 def _annotation(function: Callable[..., Any], name: str, names: Mapping[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from worchflow_celery.outcome import (
     message_of,
 )
 from worchflow_celery.publisher import HEADER
-from worchflow_celery.settlement import LONGEST_COUNTDOWN, is_followed
+from worchflow_celery.settlement import LONGEST_COUNTDOWN
 from worchflow_celery.store.records import Claim, Due, Finished
 
 logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class Delivery:
         raise _failure(finished)
 
     def _restore(self, claim: Claim) -> None:
-        if is_followed(self._runtime, claim):
+        if dispatch.is_followed(self._runtime, claim):
             self._hand_back(claim.canvas)
 
     def _hand_back(self, stored: str | None) -> None:

@@ -22,7 +22,10 @@ from worchflow_celery.errors import (
 from worchflow_celery.models import ExecutionStatus
 from worchflow_celery.publisher import Message
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Copied, Due, NewExecution
+from worchflow_celery.store.records import Claim, Copied, Due, NewExecution
+
+#: Seconds after which a dispatcher looks whether Celery has gone on with links, chain and chord.
+FOLLOW_UP = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +251,14 @@ def _new_execution(request: Request) -> NewExecution:
         depth=request.depth,
         copied=request.copied,
     )
+
+
+def is_followed(runtime: Runtime, claim: Claim | Due) -> bool:
+    """Whether Celery has something to do after the end: links, or a result that it is to keep."""
+    if claim.canvas is not None:
+        return True
+    kept = claim.message is not None and loaded(claim.message).get("ignore_result") is False
+    return kept and runtime.keeps_results
 
 
 def tell_queued(runtime: Runtime, execution_id: str, flow: str) -> None:

@@ -26,6 +26,7 @@ Interruption (BaseException: a handler's ``except Exception`` does not catch it)
 ├── LeaseLost   another worker has the execution
 ├── HandOver    the worker shuts down
 ├── Stopped     somebody asked the execution to stop
+├── Unwinding   its steps are being undone: no other begins
 └── Suspended   nothing to do for a while
 """
 
@@ -183,6 +184,10 @@ class Stopped(Interruption):
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
+
+
+class Unwinding(Interruption):
+    """The execution ends, and its handler was called for its compensations alone."""
 
 
 class Suspended(Interruption):

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from worchflow_celery import codec, dispatch, pausing
+from worchflow_celery import cancelling, codec, dispatch, pausing
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import ExecutionFailed
 from worchflow_celery.models import ErrorInfo, Execution, ExecutionStatus
@@ -74,6 +74,11 @@ class ExecutionHandle(Generic[Out]):
     def signal(self, name: str, data: Any = None) -> None:
         """Send it a signal; see ``Worchflow.signal``."""
         dispatch.signal(self._runtime, self.id, name, data)
+
+    def cancel(self, *, terminate: bool = False) -> Execution:
+        """Cancel the execution; see ``Worchflow.cancel``."""
+        cancelling.cancel(self._runtime, self.id, terminate=terminate)
+        return self.get()
 
     def retry(self) -> "ExecutionHandle[Out]":
         """Put the failed or cancelled execution back in line; see ``Worchflow.retry``."""

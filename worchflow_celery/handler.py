@@ -1,19 +1,21 @@
 """A handler is called: with its event and steps, under its time limit, sync or async."""
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Coroutine
+from contextvars import copy_context
 from typing import Any
 
-from worchflow_celery import results
+from worchflow_celery import codec, results
 from worchflow_celery.async_step import AsyncStep
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import logger_of
 from worchflow_celery.deadlines import Deadline
 from worchflow_celery.definition import Definition
-from worchflow_celery.errors import ExecutionTimeout
+from worchflow_celery.errors import ExecutionTimeout, StepMisuse
 from worchflow_celery.journal import Journal
-from worchflow_celery.models import Event
+from worchflow_celery.models import ErrorInfo, Event
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.step import Step
 from worchflow_celery.store.records import Claim
@@ -29,6 +31,51 @@ def call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journa
     ).logging_to(logger_of(journal))
     run = _run_async if definition.is_async else _run
     return _encoded(runtime, definition, run(runtime, definition, event, journal))
+
+
+def event_of(definition: Definition, claim: Claim) -> Event[Any]:
+    """The event for those who look at a failure: data that does not fit is given as it is."""
+    try:
+        data = definition.data(claim.data)
+    except Exception:  # validators are the user's
+        data = codec.plain_of(claim.data)
+    return Event(claim.id, claim.flow, data, claim.created_at, claim.attempt)
+
+
+def call_aside(definition: Definition, fn: Callable[[], Any]) -> None:
+    """Call a function of the user's beside the handler; it may be async where the flow is."""
+
+    async def call() -> None:
+        value = fn()
+        if inspect.isawaitable(value):
+            await value
+
+    if definition.is_async:
+        _run_coroutine(call())
+        return
+    value = copy_context().run(fn)
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()  # or Python would warn that nobody has awaited it
+        raise StepMisuse("it returned an awaitable: it needs an `async def` flow")
+
+
+def call_on_failure(
+    runtime: Runtime,
+    definition: Definition,
+    event: Event[Any],
+    error: ErrorInfo,
+    journal: Journal,
+) -> None:
+    """Call what a flow does about its failure, with steps of its own."""
+    watch, fn = runtime.process.watch, definition.on_failure
+    step = AsyncStep(journal, watch) if definition.is_async else Step(journal, watch, None)
+    assert fn is not None
+    try:
+        event = event.logging_to(logger_of(journal))
+        call_aside(definition, lambda: fn(event, error, step))
+    finally:
+        journal.close()
 
 
 def _run(runtime: Runtime, definition: Definition, event: Event[Any], journal: Journal) -> Any:

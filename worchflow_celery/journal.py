@@ -13,7 +13,6 @@ from worchflow_celery.errors import (
     Interruption,
     LeaseLost,
     NonRetriableError,
-    RetryAfter,
     StepMisuse,
     Stopped,
     StoreUnavailable,
@@ -24,10 +23,10 @@ from worchflow_celery.leases import Lease
 from worchflow_celery.logbook import Logbook
 from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
-from worchflow_celery.outcome import describe, name_of, seconds_until
-from worchflow_celery.replay import Keys, Known, Replay, Run
+from worchflow_celery.outcome import describe, name_of, step_delay
+from worchflow_celery.replay import Keys, Known, Replay, Run, to_undo
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Claim, Recorded
+from worchflow_celery.store.records import Checkpoint, Ending, Recorded
 
 T = TypeVar("T")
 
@@ -44,34 +43,30 @@ class Journal:
     """Keeps the promises of ``step.run``: keys, checkpoints, the lease, the limits."""
 
     def __init__(
-        self, runtime: Runtime, lease: Lease, checkpoints: list[Recorded], *, eager: bool = False
+        self,
+        runtime: Runtime,
+        lease: Lease,
+        checkpoints: list[Recorded],
+        *,
+        eager: bool = False,
+        ending: Ending | None = None,
     ) -> None:
-        self._runtime = runtime
+        #: The app's.
+        self.runtime = runtime
         self._process = runtime.process
         self._lease = lease
-        self._claim = lease.claim
-        self._eager = eager
-        self.logbook = Logbook(self._process, lease.claim)
-        self._keys = Keys()
-        self._replay = Replay(lease.claim, checkpoints)
+        #: Of this attempt.
+        self.claim = lease.claim
+        #: Whether it runs in its caller's process, where nothing is waited for.
+        self.eager = eager
+        self.logbook = Logbook(self._process, lease)
+        self._keys = Keys("on_failure/" if ending else "")
+        self._replay = Replay(lease.claim, checkpoints, ending)
+        #: Whether a step has completed that something undoes.
+        self.undoable = bool(to_undo(checkpoints, lease.claim.retried_epoch))
         self._interruption: Interruption | None = None
         self._closed = False
-        self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
-
-    @property
-    def runtime(self) -> Runtime:
-        """The app's runtime."""
-        return self._runtime
-
-    @property
-    def claim(self) -> Claim:
-        """The claim of this attempt."""
-        return self._claim
-
-    @property
-    def eager(self) -> bool:
-        """Whether it runs in its caller's process, where nothing is waited for."""
-        return self._eager
+        self._noted = len(self.claim.crashed) >= _SUSPICIOUS_CRASHES
 
     @property
     def taken(self) -> set[str]:
@@ -81,7 +76,7 @@ class Journal:
     @property
     def execution_id(self) -> str:
         """The id of the execution."""
-        return self._claim.id
+        return self.claim.id
 
     @property
     def interruption(self) -> Interruption | None:
@@ -99,10 +94,9 @@ class Journal:
 
     def report(self, fraction: float, message: str | None) -> None:
         """Tell how far the execution is; another thread writes it."""
-        if self._closed:
-            raise StepMisuse("step.progress() is called after its flow has ended")
-        progress = Progress(fraction=fraction, message=message, at=self.now())
-        self._process.reporter.note(self._claim, progress)
+        if not self._closed:  # else there is nothing that could come any further
+            progress = Progress(fraction=fraction, message=message, at=self.now())
+            self._process.reporter.note(self.claim, progress)
 
     def begin(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -144,21 +138,28 @@ class Journal:
 
     def start(self, key: str, name: str) -> Run:
         """A run of a step begins."""
-        if self._noted:
-            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+        self._note(key)
         attempt = 1 + len(self._replay.failures(key))
-        run = Run(key, name, self._keys.place(key), attempt, self._process.store.database.now())
+        run = Run(key, name, self._keys.place(key), attempt, self.now())
         self._tell(signals.step_started, run, attempt=attempt)
         return run
 
-    def completed(self, run: Run, value: Any, annotation: Any) -> Any:
+    def identity(self, key: str) -> str:
+        """What stays the same each time a step runs, until it is undone."""
+        return self._replay.identity(key)
+
+    def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
+        """A step was replayed that something undoes; for those who are to undo it."""
+
+    def completed(self, run: Run, value: Any, annotation: Any, *, undo: bool = False) -> Any:
         """Record a result; return it as a later attempt would read it."""
-        limit = self._runtime.settings.max_payload_bytes
+        limit = self.runtime.settings.max_payload_bytes
         try:
             text = results.encode(f"step {run.name!r}", value, annotation, limit)
         except WorchflowError as error:
             raise self._refused(run, error) from None
-        stored = self._insert(self._checkpoint(run, "completed", result=text))
+        stored = self._insert(self._checkpoint(run, "completed", result=text, undo=undo))
+        self.undoable = self.undoable or undo
         self._tell(signals.step_completed, run)
         return self._replay.value_of(stored, annotation)
 
@@ -169,7 +170,6 @@ class Journal:
 
         ``told``: whether the handler is told of a final one.
         """
-        # Counted from the attempt's beginning, crashes included: each attempt has its retries.
         final = isinstance(error, NonRetriableError | ExecutionTimeout)
         final = final or self.failures(run.key) >= options.retries
         raised = name_of(error) if final and told else None
@@ -182,16 +182,14 @@ class Journal:
 
     def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
         """Seconds until the next run of a step."""
-        delay = 0.0 if self._eager else options.retry_delay
-        if isinstance(error, RetryAfter) and not self._eager:
-            delay = max(delay, seconds_until(error.when, self._process.store.database.now()))
+        delay = 0.0 if self.eager else step_delay(options, error, self.now())
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
             run.key,
-            self._claim.id,
+            self.claim.id,
             delay,
             type(error).__name__,
-            extra={"execution": self._claim.id},
+            extra={"execution": self.claim.id},
         )
         return delay
 
@@ -229,7 +227,7 @@ class Journal:
 
     def failures(self, key: str) -> int:
         """How many runs of a step have failed in this attempt, its crashes included."""
-        begun = self._claim.attempt_epoch
+        begun = self.claim.attempt_epoch
         return sum(one.epoch >= begun for one in self._replay.failures(key))
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
@@ -245,23 +243,23 @@ class Journal:
             seq=run.seq,
             status=status,
             attempt=run.attempt,
-            epoch=self._claim.epoch,
+            epoch=self.claim.epoch,
             started_at=run.started_at,
-            finished_at=self._process.store.database.now(),
-            **fields,
+            finished_at=self.now(),
+            **{**self._replay.marks(run.key), **fields},
         )
 
     def _insert(self, checkpoint: Checkpoint) -> Recorded:
         """Write until MongoDB is back or the lease is lost; adopt what another one wrote first."""
         store = self._process.store
-        found = self._persistently(lambda: store.steps.insert(self._claim.id, checkpoint))
-        if found is None or found.epoch == self._claim.epoch:
+        found = self._persistently(lambda: store.steps.insert(self.claim.id, checkpoint))
+        if found is None or found.epoch == self.claim.epoch:
             return found or checkpoint
         # Somebody else has run this step. If the execution is still ours, it was an owner before
         # us whose write came late: its result stands, ours is forgotten.
-        if not self._persistently(lambda: store.attempts.holds(self._claim)):
+        if not self._persistently(lambda: store.attempts.holds(self.claim)):
             self._lease.end()
-            self._interruption = LeaseLost(f"another worker has execution {self._claim.id!r}")
+            self._interruption = LeaseLost(f"another worker has execution {self.claim.id!r}")
             raise self._interruption
         return found
 
@@ -277,19 +275,24 @@ class Journal:
                 self._interruption = lost
                 raise
 
+    def _note(self, key: str) -> None:
+        if self._noted:
+            self._persistently(lambda: self._process.store.attempts.note_step(self.claim, key))
+
     def _leave_if_asked(self) -> None:
-        if self._lease.asked is not None:
-            raise Stopped(self._lease.asked)
+        asked = self._lease.asked
+        if asked is not None and not (asked == "cancel" and self._lease.ending):
+            raise Stopped(asked)
 
     def _leave_if_shutting_down(self) -> None:
-        if self._runtime.shutdown.begun:
+        if self.runtime.shutdown.begun:
             raise HandOver("the worker shuts down")
 
     def _tell(self, signal: Any, run: Run, **more: Any) -> None:
         signal.send(
-            self._runtime.sender,
-            execution_id=self._claim.id,
-            flow=self._claim.flow,
+            self.runtime.sender,
+            execution_id=self.claim.id,
+            flow=self.claim.flow,
             step=run.name,
             key=run.key,
             **more,

@@ -2,12 +2,15 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import LeaseLost, StoreUnavailable
-from worchflow_celery.store.attempts import Attempts, Settlement
+from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.records import Claim
+from worchflow_celery.store.settlements import Settlement
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,10 @@ class Lease:
     settling: bool = False
     #: What somebody asked of the execution: ``cancel``, ``pause`` or nothing.
     asked: str | None = None
+    #: The execution runs no more, it is undone: whoever cancels it comes too late.
+    ending: bool = False
+    #: The numbers of the lines that are logged under it.
+    lines: Iterator[int] = field(default_factory=count)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property

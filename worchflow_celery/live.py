@@ -202,7 +202,7 @@ class Watch(Iterator[Update]):
 
 def _written(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     sent = {name: value for name, value in told.items() if name in _SENT}
-    return json.dumps({**sent, **about}, default=_text, separators=(",", ":"))
+    return _JSON.encode({**sent, **about, "at": about["at"].isoformat()})
 
 
 def _place(id: str) -> tuple[int, int]:
@@ -220,6 +220,9 @@ def _error(error: Any) -> dict[str, str]:
 
 def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+_JSON = json.JSONEncoder(default=_text, separators=(",", ":"))
 
 
 def _unavailable(error: RedisError) -> LiveUnavailable:

@@ -138,6 +138,9 @@ class Execution(_Frozen):
     trigger: Trigger
     parent_id: str | None = None
     scheduled_for: datetime | None = None
+    #: Whether its steps were undone when it ended: all, not all, or, with ``None``, there was
+    #: nothing to undo.
+    compensated: bool | None = None
     #: Held until it is resumed.
     paused: bool = False
     #: What ``step.progress`` told last.

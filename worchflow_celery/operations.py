@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import bulk, dispatch, options, pausing, restarting, scheduling
+from worchflow_celery import bulk, cancelling, dispatch, options, pausing, restarting, scheduling
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
 from worchflow_celery.models import Execution, Page, Schedule, StepRecord, Window
 from worchflow_celery.runtime import Runtime
+from worchflow_celery.store.bulk import NOT_CANCELLED
 
 
 class Operations:
@@ -79,6 +80,17 @@ class Operations:
         """
         return pausing.resume(self.runtime, _id_of(id))
 
+    def cancel(self, id: str, *, terminate: bool = False) -> Execution:
+        """Cancel an execution: at once, or, while it runs, at its next step boundary.
+
+        Steps with ``compensate=`` are undone first. The children that it waits for are cancelled,
+        too. ``terminate`` ends the pool process under it, where the pool has processes. Returns
+        the execution as it is then; raises ``InvalidTransition`` for one that has ended, and
+        ``ExecutionNotFound``.
+        """
+        cancelling.cancel(self.runtime, _id_of(id), terminate=terminate)
+        return self.get(id)
+
     def find(
         self,
         status: str | list[str] | tuple[str, ...] | None = None,
@@ -126,6 +138,34 @@ class Operations:
         if options.check_flag(dry_run, "dry_run"):
             return self.runtime.store.bulk.count(filters)
         return bulk.retry_all(self.runtime, filters)
+
+    def cancel_all(
+        self,
+        *,
+        status: str | list[str] | tuple[str, ...] | None = None,
+        flow: str | None = None,
+        search: Mapping[str, Any] | None = None,
+        after: datetime | None = None,
+        before: datetime | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Cancel all unfinished executions that these filters of ``find`` find; see ``cancel``.
+
+        Returns how many, and with ``dry_run`` how many it would be. Raises as ``retry_all``.
+        """
+        found = bulk.selected(
+            "cancel_all",
+            bulk.CANCELLABLE,
+            status=status,
+            flow=flow,
+            search=search,
+            after=after,
+            before=before,
+        )
+        filters = {**found, **NOT_CANCELLED}
+        if options.check_flag(dry_run, "dry_run"):
+            return self.runtime.store.bulk.count(filters)
+        return bulk.cancel_all(self.runtime, filters)
 
     def schedules(self) -> list[Schedule]:
         """The schedules of this app's flows, by id."""

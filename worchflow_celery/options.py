@@ -208,14 +208,19 @@ class StepOptions:
     retries: int
     retry_delay: float
     timeout: float | None
+    #: Whether something undoes it.
+    undo: bool = False
 
     @classmethod
-    def of(cls, retries: object, retry_delay: object, timeout: object) -> "StepOptions":
+    def of(
+        cls, retries: object, retry_delay: object, timeout: object, compensate: object = None
+    ) -> "StepOptions":
         """Check what ``step.run`` was given."""
         return cls(
             check_retries(retries),
             seconds(retry_delay, "retry_delay"),
             None if timeout is None else positive_seconds(timeout, "timeout"),
+            compensate is not None,
         )
 
 

@@ -20,7 +20,7 @@ from worchflow_celery.errors import (
     WorchflowError,
     WorkerLost,
 )
-from worchflow_celery.options import TEN_YEARS, FlowOptions
+from worchflow_celery.options import TEN_YEARS, FlowOptions, StepOptions
 
 #: Bytes that are kept of an error's message, and of its traceback.
 TEXT_LIMIT = 8192
@@ -51,12 +51,32 @@ class Retried:
     #: Seconds until then.
     delay: float
 
+    @property
+    def described(self) -> Mapping[str, str]:
+        """The error as it is stored."""
+        return describe(self.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Unwound:
+    """What an execution ends with whose steps were undone first."""
+
+    error: Mapping[str, str]
+    #: Whether all of it is undone; ``None``: there was nothing.
+    compensated: bool | None
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The handler raised for the last time."""
 
     error: BaseException
+    unwound: Unwound | None = None
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """The error as it is stored."""
+        return self.unwound.error if self.unwound else describe(self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +107,12 @@ class Cancelled:
     """It was not to run any more."""
 
     reason: str
+    unwound: Unwound | None = None
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """The error as it is stored."""
+        return {"type": "Cancelled", "message": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +155,13 @@ def retry_delay(
     # The exponent is bounded: 2.0 ** 1024 would overflow, and the limit cuts long before.
     delay = min(base * 2.0 ** min(retry - 1, 64), options.retry_backoff_max)
     return delay * jitter() if options.retry_jitter else delay
+
+
+def step_delay(options: StepOptions, error: Exception, now: datetime) -> float:
+    """Seconds before a step runs again that has failed."""
+    if not isinstance(error, RetryAfter):
+        return options.retry_delay
+    return max(options.retry_delay, seconds_until(error.when, now))
 
 
 def seconds_until(when: float | timedelta | datetime, now: datetime) -> float:

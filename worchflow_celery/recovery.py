@@ -17,7 +17,7 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 from kombu import Exchange, Queue
 
-from worchflow_celery import dispatch, limits
+from worchflow_celery import dispatch, limits, termination
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import StoreUnavailable
 from worchflow_celery.heartbeat import Heartbeat
@@ -41,6 +41,9 @@ class Dispatcher(bootsteps.StartStopStep):
     """The worker's bootstep: prepares its queues, and sweeps while it runs."""
 
     requires = ("celery.worker.components:Pool",)
+
+    #: The commands by which this worker is asked from outside.
+    commands = (termination.worchflow_terminate,)
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)

@@ -1,25 +1,39 @@
 """What earlier attempts recorded, and the keys under which this one finds it."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import codec
+from worchflow_celery import codec, restarting
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.errors import (
     ChildFailed,
+    LeaseLost,
     NonRetriableError,
     PayloadTooLarge,
+    StoreUnavailable,
     TaskFailed,
     UnserializableResult,
 )
 from worchflow_celery.models import ErrorInfo
 from worchflow_celery.outcome import revived
-from worchflow_celery.store.records import Claim, Recorded
+from worchflow_celery.runtime import Runtime
+from worchflow_celery.store.records import Claim, Ending, Recorded
 
+#: Seconds between two tries of a read while MongoDB is away.
+_AGAIN = 0.2
 #: Errors that are final for a step: its effect has happened, its value cannot be kept.
 _FINAL = {kind.__name__: kind for kind in (UnserializableResult, PayloadTooLarge)}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The result of a step that has completed before."""
+
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +47,52 @@ class Run:
     started_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """The result of a step that has completed before."""
+def read(runtime: Runtime, claim: Claim) -> list[Recorded]:
+    """What earlier attempts recorded, in one read, however long MongoDB is away.
 
-    value: Any
+    Raises ``LeaseLost`` when the worker shuts down meanwhile, ``CorruptDocument``.
+    """
+    while True:
+        try:
+            store = runtime.store
+            return restarting.completed(store, claim, store.steps.read(claim.id))
+        except StoreUnavailable:
+            if runtime.shutdown.begun:
+                raise LeaseLost("the worker shuts down while MongoDB is away") from None
+            time.sleep(_AGAIN)
+
+
+def times_undone(recorded: Iterable[Recorded], before: int) -> Counter[str]:
+    """How often each step was undone before an epoch: that of the last manual retry."""
+    return Counter(
+        run.key
+        for run in recorded
+        if run.phase == "compensate" and run.status == "completed"
+        if run.epoch < before
+    )
+
+
+def to_undo(recorded: Sequence[Recorded], before: int) -> set[str]:
+    """The keys of the completed steps that something undoes, unless that has been done."""
+    undone = times_undone(recorded, before)
+    return {
+        run.key
+        for run in recorded
+        if run.undo and run.phase is None and (run.again or 0) == undone[run.key]
+    }
 
 
 class Keys:
     """The keys of an attempt's steps: a name, numbered from its second use on."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
         #: Each with its place among them.
         self._taken: dict[str, int] = {}
         self._uses: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._taken)
 
     def place(self, key: str) -> int:
         """Which step of its attempt it is: 1 for the first."""
@@ -54,6 +100,7 @@ class Keys:
 
     def next(self, name: str) -> str:
         """The key of the next step of this name."""
+        name = self._prefix + name
         number = self._uses.get(name, 0) + 1
         key = name if number == 1 else f"{name}#{number}"
         while key in self._taken:  # a step that was called "name#2" by hand
@@ -65,22 +112,51 @@ class Keys:
 
 
 class Replay:
-    """The recorded runs of an execution's steps."""
+    """The recorded runs of an execution's steps: of its handler's, or of its ``on_failure``'s.
 
-    def __init__(self, claim: Claim, recorded: Sequence[Recorded]) -> None:
+    Those that were undone before the last manual retry do not count.
+    """
+
+    def __init__(
+        self, claim: Claim, recorded: Sequence[Recorded], ending: Ending | None = None
+    ) -> None:
         self._claim = claim
+        self._undone = times_undone(recorded, claim.retried_epoch)
+        self._ending = ending
         self._done: dict[str, Recorded] = {}
         self._failures: dict[str, list[Recorded]] = {}
         self._begun: dict[tuple[str, int], Recorded] = {}
         #: The signals that waits have taken.
         self.taken = {run.ref for run in recorded if run.ref is not None}
-        for run in recorded:
+        for run in filter(self._counts, recorded):
             if run.status == "waiting":
                 self._begun[run.key, run.attempt] = run
             elif run.status == "completed" or run.final:
                 self._done[run.key] = run
             else:
                 self.failed(run)
+
+    @property
+    def phase(self) -> str | None:
+        """Whose steps these are; ``None``: the handler's."""
+        return "on_failure" if self._ending else None
+
+    def again(self, key: str) -> int:
+        """What tells a step from the same step before a manual retry."""
+        return self._ending.epoch if self._ending else self._undone[key]
+
+    def marks(self, key: str) -> dict[str, Any]:
+        """What tells a record of this step from one of another phase, or before a retry."""
+        return {"phase": self.phase, "again": self.again(key) or None}
+
+    def identity(self, key: str) -> str:
+        """What stays the same each time a step runs, until it is undone."""
+        again = self.again(key)
+        parts = [self._claim.id, self.phase, key, f"again{again}" if again else None]
+        return ":".join(filter(None, parts))
+
+    def _counts(self, run: Recorded) -> bool:
+        return run.phase == self.phase and (run.again or 0) == self.again(run.key)
 
     def begun(self, key: str, attempt: int) -> Recorded | None:
         """The recorded beginning of a wait."""

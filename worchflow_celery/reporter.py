@@ -39,10 +39,14 @@ class Reporter:
         if self._thread is None:
             self._start()
 
-    def end(self, claim: Claim) -> Progress | None:
-        """The attempt ends; how far it has come, if it told."""
-        newest = self._newest.pop(claim.token, None)
+    def newest(self, claim: Claim) -> Progress | None:
+        """How far it has come, if it told."""
+        newest = self._newest.get(claim.token)
         return newest[1] if newest else None
+
+    def forget(self, claim: Claim) -> None:
+        """The attempt has ended."""
+        self._newest.pop(claim.token, None)
 
     def _start(self) -> None:
         with self._lock:

@@ -1,10 +1,10 @@
 """The end of an attempt: its outcome is written, whatever MongoDB is doing meanwhile."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from worchflow_celery.dispatch import loaded
+from worchflow_celery.dispatch import FOLLOW_UP, is_followed
 from worchflow_celery.errors import PayloadTooLarge, StoreUnavailable
 from worchflow_celery.outcome import (
     CALLED_OFF,
@@ -15,46 +15,45 @@ from worchflow_celery.outcome import (
     Outcome,
     Paused,
     Retried,
+    Unwound,
     Waiting,
     describe,
 )
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.attempts import Settlement
 from worchflow_celery.store.executions import PUBLISHED_FOR
 from worchflow_celery.store.records import Claim
+from worchflow_celery.store.settlements import Settlement
 
 #: The longest retry delay that a Celery message is trusted with, in seconds: it sits in the
 #: memory of one worker until then. Longer ones are left to the dispatcher.
 LONGEST_COUNTDOWN = 60.0
-#: Seconds after which a dispatcher looks whether Celery has gone on with links, chain and chord.
-_FOLLOW_UP = 10.0
 #: Seconds between two tries of a write while MongoDB is away.
 _AGAIN = 0.2
 
 
 def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:
-    """Write the outcome, again until MongoDB is back; what was written may be another one."""
-    progress = runtime.process.reporter.end(claim)
+    """Write the outcome, again until MongoDB is back, and return it.
+
+    Another one is returned when this one cannot be written: it is to be settled instead.
+    """
     if isinstance(outcome, Lost):
         return outcome
     settlement = _settlement(runtime, claim, outcome, eager=eager)
     again = False
     while True:
         try:
-            if runtime.store.attempts.settle(
-                claim, replace(settlement, progress=progress), again=again
-            ):
+            # With what it told last: whoever writes progress may not have come to it.
+            told = replace(settlement, progress=runtime.process.reporter.newest(claim))
+            if runtime.store.attempts.settle(claim, told, again=again):
                 return outcome
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
-                outcome, again = Cancelled(CALLED_OFF), False
-                settlement = _settlement(runtime, claim, outcome, eager=eager)
-            elif settlement.awaits:  # called meanwhile: it has to look again
+                return Cancelled(CALLED_OFF)
+            if settlement.awaits:  # called meanwhile: it has to look again
                 settlement = replace(settlement, delay=0.0, held=False, awaits=())
             else:
                 return Lost()
         except PayloadTooLarge as error:
-            outcome = Failed(error)
-            settlement = _settlement(runtime, claim, outcome, eager=eager)
+            return Failed(error)
         except StoreUnavailable:
             if runtime.shutdown.begun:
                 return Lost()  # its lease runs out, and another worker goes on
@@ -62,27 +61,14 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
             time.sleep(_AGAIN)
 
 
-def is_followed(runtime: Runtime, claim: Claim) -> bool:
-    """Whether Celery has something to do after the end: links, or a result that it is to keep."""
-    if claim.canvas is not None:
-        return True
-    kept = claim.message is not None and loaded(claim.message).get("ignore_result") is False
-    return kept and runtime.keeps_results
-
-
 def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:
-    last: dict[str, Any] = {
-        "retention": runtime.settings.retention,
-        "follow_up": _FOLLOW_UP if is_followed(runtime, claim) or claim.is_awaited else None,
-    }
     match outcome:
         case Completed(result):
-            return Settlement("completed", "completed", result=result, **last)
-        case Failed(error):
-            return Settlement("failed", "failed", error=describe(error), **last)
-        case Cancelled(reason):
-            error_info = {"type": "Cancelled", "message": reason}
-            return Settlement("cancelled", "cancelled", error=error_info, **last)
+            return _end(runtime, claim, "completed", result=result)
+        case Failed(unwound=unwound):
+            return _end(runtime, claim, "failed", outcome.described, unwound)
+        case Cancelled(unwound=unwound):
+            return _end(runtime, claim, "cancelled", outcome.described, unwound)
         case Retried(error, delay):
             return Settlement(
                 "retrying",
@@ -100,3 +86,24 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
             # Due at once: it may have been resumed meanwhile.
             return Settlement("queued", "paused", delay=0.0)
     return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)
+
+
+def _end(
+    runtime: Runtime,
+    claim: Claim,
+    status: str,
+    error: Mapping[str, str] | None = None,
+    unwound: Unwound | None = None,
+    *,
+    result: str | None = None,
+) -> Settlement:
+    return Settlement(
+        status,
+        status,
+        result=result,
+        error=error,
+        retention=runtime.settings.retention,
+        follow_up=FOLLOW_UP if is_followed(runtime, claim) or claim.is_awaited else None,
+        unwound=unwound is not None,
+        compensated=unwound.compensated if unwound else None,
+    )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
 from worchflow_celery.clock import elapsed
-from worchflow_celery.context import SHORT_WAIT, Running, running_step
+from worchflow_celery.context import SHORT_WAIT, running_step
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import StepMisuse
 from worchflow_celery.journal import Journal
@@ -56,21 +56,23 @@ class Step(Parallel):
         retries: int = 0,
         retry_delay: float | timedelta = 1.0,
         timeout: float | timedelta | None = None,
+        compensate: Callable[[T], Any] | None = None,
     ) -> T:
         """Run ``fn(*args)`` once and return its recorded result, now and on later attempts.
 
         ``retries`` more runs follow a run that raises, each after ``retry_delay`` (seconds or a
         timedelta); ``timeout`` bounds one run. A ``name`` used again is a step of its own.
-        Raises what ``fn`` raised last, ``StepTimeout``, ``StepMisuse``, or, finally for this
-        step, ``UnserializableResult`` or ``PayloadTooLarge``.
+        ``compensate`` is called with the result to undo the step when the execution fails or is
+        cancelled. Raises what ``fn`` raised last, ``StepTimeout``, ``StepMisuse``, or, finally
+        for this step, ``UnserializableResult`` or ``PayloadTooLarge``.
         """
         with self._deadline.suspended() if self._deadline else _NOTHING:
             key = self._begin(name)
-            known = self._journal.recall(key, fn)
+            known = self._known(key, name, fn, compensate)
             if known is not None:
                 return known.value  # type: ignore[no-any-return]
-            self._check(name, fn)
-            return self._run(key, name, fn, args, StepOptions.of(retries, retry_delay, timeout))
+            how = StepOptions.of(retries, retry_delay, timeout, compensate)
+            return self._run(key, name, fn, args, how)
 
     def sleep(self, name: str, duration: float | timedelta) -> None:
         """Go on after ``duration`` (seconds or a timedelta, up to ten years).
@@ -204,7 +206,7 @@ class Step(Parallel):
         """One of several steps, in a thread of its own."""
         self._journal.boundary()
         run = self._journal.start(part.key, part.name)
-        running_step.set(Running(self._journal, part.key, run.attempt))
+        running_step.set(self._running(part.key, run.attempt))
         try:
             value = self._limited(functools.partial(part.fn, *part.args))
         except Exception as error:  # whatever a step raises is its outcome
@@ -231,22 +233,22 @@ class Step(Parallel):
                 delay = self._journal.failed(run, error, options)
                 self._pause(delay)
                 continue
-            return self._recorded(run, value, fn)
+            return self._recorded(run, value, fn, undo=options.undo)
 
-    def _recorded(self, run: Run, value: T, fn: Callable[..., T]) -> T:
+    def _recorded(self, run: Run, value: T, fn: Callable[..., T], *, undo: bool = False) -> T:
         if inspect.isawaitable(value):
             if inspect.iscoroutine(value):
                 value.close()  # or Python would warn that nobody has awaited it
             raise StepMisuse(
                 f"step {run.name!r} returned an awaitable: it needs an `async def` flow"
             )
-        recorded: T = self._journal.completed(run, value, annotation_of(fn))
+        recorded: T = self._journal.completed(run, value, annotation_of(fn), undo=undo)
         return recorded
 
     def _call(
         self, call: Callable[[], T], attempt: int, key: str, name: str, timeout: float | None
     ) -> T:
-        token = running_step.set(Running(self._journal, key, attempt))
+        token = running_step.set(self._running(key, attempt))
         limit = self._deadline
         try:
             if limit is None:

@@ -1,5 +1,6 @@
 """The app that acceptance tests run in real workers; its flows write down what they do."""
 
+import asyncio
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from typing import Any
 from celery import Celery
 
 from worchflow_celery import AsyncStep, Event, Step, Worchflow
+from worchflow_celery.models import ErrorInfo
 
 
 class Diary:
@@ -52,6 +54,14 @@ class Effects:
         self.diary.write("end", execution_id, number)
         return number
 
+    def undo(self, execution_id: str, number: int, data: Mapping[str, Any]) -> None:
+        """Compensation ``hold_undo`` waits until the test has opened the gate."""
+        self.diary.write("undoing", execution_id, number)
+        gate = self._directory / data.get("gate", "gate")
+        while number == data.get("hold_undo") and not gate.exists():
+            time.sleep(0.02)
+        self.diary.write("undone", execution_id, number)
+
     def die(self, execution_id: str) -> None:
         self.diary.write("died", execution_id)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -81,8 +91,10 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
     )
     effects = Effects(Path(environment["TEST_DIRECTORY"]))
     define_long(worchflow, effects)
+    define_parallel(worchflow, effects)
     define_harmful(worchflow, effects)
     define_failing(worchflow, effects, environment)
+    define_saga(worchflow, effects)
     define_limited(worchflow, effects)
     if environment.get("TEST_VERSION") != "old":
         define_new(worchflow, effects)
@@ -106,6 +118,28 @@ def define_long(worchflow: Worchflow, effects: Effects) -> None:
 
     worchflow.flow("late-steps", acks_late=True)(steps.definition.function)
     worchflow.flow("limited-steps", time_limit=2)(steps.definition.function)
+
+
+def define_parallel(worchflow: Worchflow, effects: Effects) -> None:
+    """Flows of ``count`` steps, all but the last at once, two at a time."""
+
+    @worchflow.flow("mapped")
+    def mapped(event: Event[dict[str, Any]], step: Step) -> int:
+        def item(number: int) -> int:
+            return effects.step(event.id, number, event.data)
+
+        last = event.data["count"] - 1
+        done = step.map("item", item, range(last), concurrency=2)
+        return step.run("last", item, last) + len(done) - last
+
+    @worchflow.flow("async-mapped")
+    async def async_mapped(event: Event[dict[str, Any]], step: AsyncStep) -> int:
+        async def item(number: int) -> int:
+            return await asyncio.to_thread(effects.step, event.id, number, event.data)
+
+        last = event.data["count"] - 1
+        done = await step.map("item", item, range(last), concurrency=2)
+        return await step.run("last", item, last) + len(done) - last
 
 
 def define_harmful(worchflow: Worchflow, effects: Effects) -> None:
@@ -135,6 +169,26 @@ def define_failing(worchflow: Worchflow, effects: Effects, environment: Mapping[
         if event.attempt < event.data:
             raise ConnectionError("not yet")
         return event.attempt
+
+
+def define_saga(worchflow: Worchflow, effects: Effects) -> None:
+    """A flow of ``count`` steps that can be undone; it fails unless it is cancelled before."""
+
+    def tell(event: Event[Any], error: ErrorInfo, step: Step) -> None:
+        step.run("tell", effects.diary.write, "told", event.id, error.message)
+
+    @worchflow.flow("saga", on_failure=tell)
+    def saga(event: Event[dict[str, Any]], step: Step) -> None:
+        for number in range(event.data["count"]):
+            step.run(
+                "step",
+                effects.step,
+                event.id,
+                number,
+                event.data,
+                compensate=lambda done: effects.undo(event.id, done, event.data),
+            )
+        raise ConnectionError("no")
 
 
 def define_limited(worchflow: Worchflow, effects: Effects) -> None:

@@ -185,3 +185,71 @@ def test_filters_that_cannot_be_are_refused_and_change_nothing(
         worchflow.retry_all(**given)
 
     assert statuses(worchflow) == before
+
+
+# -- cancel_all --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ({"flow": "breaks"}, 3),
+        ({"status": "queued"}, 5),
+        ({"status": ["queued", "waiting"], "flow": "works"}, 1),
+        ({"status": "retrying"}, 0),
+        ({"search": {"customer": "c1"}}, 1),
+    ],
+)
+def test_cancel_all_cancels_what_it_finds_and_tells_how_many_before(
+    worchflow: Worchflow, filters: dict[str, Any], count: int
+) -> None:
+    for flow, data in [*[("breaks", {"customer": f"c{n % 2}"}) for n in range(3)], ("works", None)]:
+        worchflow.send(flow, data)
+    worchflow.send("also-breaks", delay=3600)
+
+    told = worchflow.cancel_all(**filters, dry_run=True)
+    before = statuses(worchflow)
+    changed = worchflow.cancel_all(**filters)
+
+    assert told == changed == count
+    assert set(before.values()) == {QUEUED}
+    assert list(statuses(worchflow).values()).count(ExecutionStatus.CANCELLED) == count
+    assert worchflow.cancel_all(**filters) == 0
+
+
+def test_cancel_all_cancels_paused_ones_and_leaves_what_has_ended(
+    worchflow: Worchflow, ids: dict[str, list[str]]
+) -> None:
+    paused = worchflow.send("breaks")
+    paused.pause()
+
+    assert worchflow.cancel_all(flow="breaks") == 1
+
+    assert (paused.status, paused.get().paused) == (ExecutionStatus.CANCELLED, False)
+    assert {worchflow.get(id).status for id in ids["breaks"]} == {FAILED}
+
+
+def test_many_are_cancelled_in_batches(
+    worchflow: Worchflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "BATCH", 3)
+    for _ in range(8):
+        worchflow.send("breaks")
+
+    assert worchflow.cancel_all(flow="breaks") == 8
+    assert set(statuses(worchflow).values()) == {ExecutionStatus.CANCELLED}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({}, "no filter"), ({"status": "failed"}, "status is failed"), ({"dry_run": 1}, "no filter")],
+)
+def test_filters_of_cancel_all_that_cannot_be_are_refused(
+    worchflow: Worchflow, given: dict[str, Any], words: str
+) -> None:
+    handle = worchflow.send("breaks")
+
+    with pytest.raises(InvalidOption, match=words):
+        worchflow.cancel_all(**given)
+
+    assert handle.status == QUEUED

@@ -17,8 +17,8 @@ from worchflow_celery.attempt import attempt
 from worchflow_celery.clock import utcnow
 from worchflow_celery.runtime import host
 from worchflow_celery.store import Store
-from worchflow_celery.store.attempts import Settlement
 from worchflow_celery.store.records import Claim, Owner
+from worchflow_celery.store.settlements import Settlement
 
 OWNER = Owner("w1@test", host(), 4_194_305, os.getppid())
 COMPLETED = Settlement("completed", "completed", result='"done"')

@@ -239,9 +239,18 @@ def test_what_cannot_be_is_refused(
     assert words in execution.error.message
 
 
-def test_after_the_flow_s_end_it_is_misuse(run: Callable[..., Execution]) -> None:
+def test_what_is_told_after_the_flow_s_end_changes_nothing(
+    run: Callable[..., Execution], worchflow: Worchflow
+) -> None:
     kept: list[Step] = []
-    run(lambda event, step: kept.append(step))
 
-    with pytest.raises(Exception, match="after its flow has ended"):
-        kept[0].progress(0.5)
+    def flow(event: Event[Any], step: Step) -> None:
+        kept.append(step)
+        step.progress(1)
+
+    execution = run(flow)
+
+    kept[0].progress(0.5)
+
+    assert told(worchflow.get(execution.id)) == (1.0, None)
+    assert worchflow.runtime.process.reporter._newest == {}

@@ -125,6 +125,21 @@ def test_a_start_is_counted_again_when_its_worker_died_before_it_was_noted(
     assert worchflow.get("a").status == "waiting"
 
 
+def test_a_claim_that_died_before_its_start_was_counted_is_no_start(
+    worchflow: Worchflow, bench: Bench
+) -> None:
+    flow = define(worchflow, throttle=(1, 3600))
+    handle = flow.send("a")
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    crashed = {"epoch": 2, "attempt": 1, "attempt_epoch": 1, "started_at": long_ago}
+    bench.collection("executions").update_one({}, {"$set": crashed})
+
+    deliver(worchflow.app)
+
+    (slot,) = bench.collection("slots").find()
+    assert handle.get().started_at == slot["starts"][0]["at"]
+
+
 def test_a_slot_and_a_start_are_both_needed(worchflow: Worchflow) -> None:
     flow = define(worchflow, throttle=(2, 0.5), concurrency=1)
     waits = flow.send("waits")

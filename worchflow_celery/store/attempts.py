@@ -1,54 +1,22 @@
 """Who may work on an execution: claim, renew, settle. Every write is fenced by epoch and token."""
 
 from collections.abc import Collection as Many
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
 
 from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, OperationFailure
 
 from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
-from worchflow_celery.models import Progress
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import later, literal
 from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
-from worchflow_celery.store.taking import UNBEGUN
+from worchflow_celery.store.settlements import Settlement, fields_of
 
 #: Codes of MongoDB for a document, or a message, that grew too large.
 _TOO_LARGE = {10334, 17419, 17420}
-
-#: How many attempts an execution remembers.
-ATTEMPTS_KEPT = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What becomes of an execution when its attempt ends."""
-
-    status: str
-    #: Of the attempt, in its record.
-    outcome: str
-    #: Encoded.
-    result: str | None = None
-    error: Mapping[str, str] | None = None
-    #: Seconds until it is due again; ``None`` for a finished one.
-    delay: float | None = None
-    #: Not to be claimed before it is due.
-    held: bool = False
-    #: What calls a waiting one back before it is due; it has not come since the claim.
-    awaits: tuple[str, ...] = ()
-    #: Whether its next message is published by whoever settles.
-    published: bool = False
-    #: Its handler was not called: nothing is counted and nothing recorded.
-    unbegun: bool = False
-    #: Seconds after which Celery's going on is looked after; ``None``: nothing follows.
-    follow_up: float | None = None
-    retention: float | None = field(default=None)
-    #: How far the execution has come, if it told.
-    progress: Progress | None = None
 
 
 class Attempts:
@@ -104,7 +72,7 @@ class Attempts:
             "owner.token": {"$in": list(tokens)},
             "status": "processing",
         }
-        renewed = {"beat": {"$add": ["$beat", 1]}, "due_at": self._in(self._lease_ttl)}
+        renewed = {"beat": {"$add": ["$beat", 1]}, "due_at": later(self._lease_ttl)}
         with translated(self._database.settings):
             answer = self._collection.update_many(query, [{"$set": renewed}])
             if answer.matched_count == len(tokens):
@@ -124,12 +92,12 @@ class Attempts:
     def holds(self, claim: Claim) -> bool:
         """Whether a claim still stands, whatever this process believes."""
         with translated(self._database.settings):
-            return self._collection.find_one(_held(claim), {"_id": 1}) is not None
+            return self._collection.find_one(held(claim), {"_id": 1}) is not None
 
     def note_step(self, claim: Claim, key: str) -> None:
         """Note which step is about to run, for an execution that keeps killing its workers."""
         with translated(self._database.settings):
-            self._collection.update_one(_held(claim), {"$set": {"current_step": key}})
+            self._collection.update_one(held(claim), {"$set": {"current_step": key}})
 
     def settle(self, claim: Claim, settlement: Settlement, *, again: bool = False) -> bool:
         """End an attempt; ``False``: nothing was written, for the lease was lost.
@@ -138,8 +106,8 @@ class Attempts:
         the answer to the same call was lost. Raises ``PayloadTooLarge`` when data, result and
         attempts together exceed what MongoDB keeps in one document.
         """
-        query = _held(claim)
-        if settlement.status != "cancelled":
+        query = held(claim)
+        if settlement.status != "cancelled" and not settlement.unwound:
             query["asked"] = {"$ne": "cancel"}
         if settlement.awaits:
             query["calls"] = claim.calls or None
@@ -157,9 +125,9 @@ class Attempts:
             return self._collection.find_one(mine, {"_id": 1}) is not None
 
     def _write_end(self, query: Document, settlement: Settlement) -> bool:
-        change = self._settled(settlement)
+        change = fields_of(settlement)
         if settlement.progress is not None:
-            change["progress"] = _literal(settlement.progress.model_dump())
+            change["progress"] = literal(settlement.progress.model_dump())
         try:
             return writes.update(self._collection, query, [{"$set": change}])
         except (DocumentTooLarge, OperationFailure) as error:
@@ -205,56 +173,8 @@ class Attempts:
             "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
             "attempt_started_at": "$$NOW",
             "updated_at": "$$NOW",
-            "due_at": self._in(self._lease_ttl),
+            "due_at": later(self._lease_ttl),
         }
-
-    def _settled(self, settlement: Settlement) -> Document:
-        ends = settlement.delay is None
-        due = "$$REMOVE" if settlement.delay is None else self._in(settlement.delay)
-        fields: Document = {
-            "status": settlement.status,
-            "updated_at": "$$NOW",
-            "due_at": due,
-            "not_before": due if settlement.held else "$$REMOVE",
-            "publishes": int(settlement.published),
-            "asked": "$$REMOVE",
-            **(UNBEGUN if settlement.unbegun else _ended(settlement)),
-        }
-        if settlement.error is not None or settlement.status == "completed":
-            fields["error"] = _literal(settlement.error)
-        if settlement.awaits:
-            fields["awaits"] = {"$literal": list(settlement.awaits)}
-        if ends:
-            fields["finished_at"] = "$$NOW"
-            fields["paused"] = "$$REMOVE"
-            fields["result"] = _literal(settlement.result)
-        if ends and settlement.retention is not None:
-            fields["expires_at"] = self._in(settlement.retention)
-        if ends and settlement.follow_up is not None:
-            fields["follow_up_at"] = self._in(settlement.follow_up)
-        return fields
-
-    @staticmethod
-    def _in(seconds: float) -> Document:
-        return {"$add": ["$$NOW", round(seconds * 1000)]}
-
-
-def _ended(settlement: Settlement) -> Document:
-    return {"attempts": ended_attempt(settlement.outcome, settlement.error)}
-
-
-def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
-    """The attempts of a document with the running one added, the oldest forgotten."""
-    record: Document = {
-        "number": "$attempt",
-        "worker": "$owner.worker",
-        "started_at": "$attempt_started_at",
-        "ended_at": "$$NOW",
-        "outcome": outcome,
-        "error": {"$literal": error},
-    }
-    so_far = {"$ifNull": ["$attempts", []]}
-    return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
 
 
 _CLAIM_FIELDS: Document = dict.fromkeys(
@@ -273,6 +193,8 @@ _CLAIM_FIELDS: Document = dict.fromkeys(
         "message",
         "current_step",
         "asked",
+        "ending",
+        "retried_epoch",
         "calls",
         "depth",
         "parent",
@@ -284,15 +206,11 @@ _CLAIM_FIELDS: Document = dict.fromkeys(
 _CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
-def _held(claim: Claim) -> Document:
+def held(claim: Claim) -> Document:
+    """The filter of whatever only the holder of a claim may write."""
     return {
         "_id": claim.id,
         "epoch": claim.epoch,
         "owner.token": claim.token,
         "status": "processing",
     }
-
-
-def _literal(value: Any) -> Any:
-    """A user's value in a pipeline, which would evaluate it otherwise."""
-    return "$$REMOVE" if value is None else {"$literal": value}

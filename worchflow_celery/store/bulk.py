@@ -12,6 +12,8 @@ from worchflow_celery.store.records import Document, Due, due_of
 
 #: Executions that are read, and changed, in one go.
 BATCH = 500
+#: Nobody has cancelled them, and they are not being undone.
+NOT_CANCELLED: Document = {"asked": {"$ne": "cancel"}, "ending": {"$exists": False}}
 
 
 class Bulk:

@@ -190,6 +190,8 @@ RETRIED: Document = {
     "crashed": [],
     "admitted": "$$REMOVE",
     "current_step": "$$REMOVE",
+    "retried_epoch": {"$add": ["$epoch", 1]},
+    "compensated": "$$REMOVE",
     "trigger": {"kind": "retry", "ref": "$$REMOVE"},
     "error": "$$REMOVE",
     "not_before": "$$REMOVE",

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from worchflow_celery import codec
 from worchflow_celery.errors import CorruptDocument
-from worchflow_celery.models import Execution, StepRecord
+from worchflow_celery.models import Execution
 
 Document = dict[str, Any]
 
@@ -65,6 +65,19 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How an execution is to end when its steps are undone."""
+
+    #: ``failed`` or ``cancelled``.
+    status: str
+    error: Mapping[str, str]
+    #: In which it was decided: what crashes from then on crashes over this.
+    epoch: int
+    #: The class of the error, ``module:name``.
+    raised: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """An execution that is ours, until its lease is lost."""
 
@@ -88,6 +101,10 @@ class Claim:
     current_step: str | None
     #: What somebody asked of the attempt before: ``cancel`` or ``pause``.
     asked: str | None
+    #: It runs no more, it is undone.
+    ending: Ending | None
+    #: The epoch of its last manual retry.
+    retried_epoch: int
     #: How often it had been called when it was claimed.
     calls: int
     #: How many executions are above it.
@@ -154,6 +171,12 @@ class Recorded:
     raised: str | None = None
     #: What it was made of: a signal, a child, a task.
     ref: str | None = None
+    #: Something undoes it when its execution fails or is cancelled.
+    undo: bool = False
+    #: Written when its execution was ending: ``compensate`` or ``on_failure``.
+    phase: str | None = None
+    #: How often its step was undone before; of ``on_failure``, the epoch of the ending.
+    again: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +195,9 @@ _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "copied")),
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
+    **dict.fromkeys(("copied", "ending")),
+    "retried_epoch": 0,
     "calls": 0,
     "depth": 0,
     "admitted": False,
@@ -236,34 +261,6 @@ def checkpoint_of(document: Document) -> Checkpoint:
         return _CHECKPOINT.validate_python(document)
     except ValidationError as error:
         raise corrupt("step", document.get("_id"), error) from error
-
-
-def _weight(run: Checkpoint) -> tuple[bool, int, bool]:
-    """Which of a step's recorded runs tells of it: what completed it, or the last."""
-    return run.status == "completed", run.attempt, run.status != "waiting"
-
-
-def step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
-    """What a user reads of a step, out of all its recorded runs."""
-    last = max(runs, key=_weight)
-    try:
-        result = shown(last.result) if last.status == "completed" else None
-    except codec.UndecodableValue as error:
-        raise corrupt("step", f"{execution_id} {last.key}", error) from error
-    return StepRecord.model_validate(
-        {
-            "execution_id": execution_id,
-            "key": last.key,
-            "name": last.name,
-            "kind": last.kind,
-            "status": last.status,
-            "result": result,
-            "error": last.error,
-            "attempt": last.attempt,
-            "started_at": min(run.started_at for run in runs),
-            "finished_at": last.finished_at,
-        }
-    )
 
 
 def shown(text: str | None) -> Any:

@@ -1,5 +1,6 @@
 """What a restarted execution takes over from the one before it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,8 @@ class Restarts:
         """Which step of its attempt it was that has this key; ``None``: none has."""
         first = f"{execution_id} {key}"
         # Its checkpoint, and with a tab behind the key its failures.
-        query = {"_id": {"$gte": first, "$lt": first + "\n"}}
+        within = {"$gte": first, "$lt": first + "\n"}
+        query = {"_id": within, "phase": {"$exists": False}}
         with translated(self._database.settings):
             found = [document["seq"] for document in self._steps.find(query, {"seq": 1})]
         return min(found, default=None)
@@ -58,31 +60,34 @@ class Restarts:
     def count(self, copied: Copied) -> int:
         """How many checkpoints there are to be copied."""
         with translated(self._database.settings):
-            return self._steps.count_documents(_before(copied))
+            return self._steps.count_documents(self._taken_over(copied))
 
     def copy(self, copied: Copied, execution_id: str) -> None:
         """Copy checkpoints, in MongoDB itself; those that are there already stay as they are."""
-        key = {"$substrBytes": ["$_id", len(copied.of), -1]}
         renamed = {
-            "_id": {"$concat": [{"$literal": execution_id}, key]},
+            "_id": {"$concat": [{"$literal": f"{execution_id} "}, "$key"]},
             "epoch": {"$literal": COPY_EPOCH},
+            "again": "$$REMOVE",
         }
         merge = {"into": self._steps.name, "on": "_id", "whenMatched": "keepExisting"}
         with translated(self._database.settings):
-            self._steps.aggregate(
-                [{"$match": _before(copied)}, {"$set": renamed}, {"$merge": merge}]
-            )
+            taken_over = self._taken_over(copied)
+            self._steps.aggregate([{"$match": taken_over}, {"$set": renamed}, {"$merge": merge}])
+
+    def _taken_over(self, copied: Copied) -> Document:
+        """What a later attempt would replay of the steps before that one, but for what is undone.
+
+        A step that was undone may have run again since, and that may count.
+        """
+        within = {"_id": {"$gte": copied.of + " ", "$lt": copied.of + "!"}}
+        done = {**within, "phase": "compensate", "status": "completed"}
+        undone = Counter(one["key"] for one in self._steps.find(done, {"key": 1}))
+        again: list[Document] = [{"key": key, "again": times} for key, times in undone.items()]
+        stands = {"$or": [{"key": {"$nin": list(undone)}}, *again]}
+        is_replayed = {"$or": [{"status": "completed"}, {"final": True}]}
+        of_the_handler = {"seq": {"$lt": copied.before}, "phase": {"$exists": False}}
+        return {**within, **of_the_handler, "$and": [is_replayed, stands]}
 
     @property
     def _steps(self) -> "Collection[Document]":
         return self._database.collection("steps")
-
-
-def _before(copied: Copied) -> Document:
-    """What a later attempt would replay of the steps before that one."""
-    return {
-        "_id": {"$gte": copied.of + " ", "$lt": copied.of + "!"},
-        "seq": {"$lt": copied.before},
-        "kind": {"$ne": "compensate"},
-        "$or": [{"status": "completed"}, {"final": True}],
-    }

@@ -128,10 +128,11 @@ class Slots:
 
     def admit(self, claim: Claim, at: datetime) -> bool:
         """Note on an execution that its start is counted; ``False``: the lease was lost."""
-        first = {"$eq": ["$started_at", "$attempt_started_at"]}
+        # A claim before this one may have died on the way here. It was no start.
+        again = {"$eq": ["$trigger.kind", "retry"]}
         change: Document = {
             "admitted": True,
-            "started_at": {"$cond": [first, at, "$started_at"]},
+            "started_at": {"$cond": [again, "$started_at", at]},
             "attempt_started_at": at,
         }
         query = {

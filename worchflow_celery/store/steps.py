@@ -14,8 +14,8 @@ from worchflow_celery.store.records import (
     Recorded,
     checkpoint_of,
     recorded_of,
-    step_record_of,
 )
+from worchflow_celery.store.timeline import step_record_of
 
 #: An execution's id holds no space and a step's name no tab, so that these never meet.
 _KEY, _RUN, _KEY_END = " ", "\t", "!"
@@ -31,8 +31,9 @@ class Steps:
     """The ``steps`` collection.
 
     A completed step is ``execution key``; its failures, kept for the timeline, are
-    ``execution key`` + tab + number, the beginnings of its waits the same with a ``w``. One
-    range of ``_id`` brings all of an execution.
+    ``execution key`` + tab + number, the beginnings of its waits the same with a ``w``. What is
+    recorded of its compensation, and of its next run when it was undone, has a tab and that
+    behind the key. One range of ``_id`` brings all of an execution.
     """
 
     def __init__(self, database: Database) -> None:
@@ -64,18 +65,27 @@ class Steps:
         """All recorded runs of an execution's steps, in no order."""
         return [recorded_of(document) for document in self._of(execution_id, _RECORDED)]
 
+    def read_undoing(self, execution_id: str) -> list[Recorded]:
+        """Those alone that tell what is to be undone, and what was; without their results."""
+        only = {name: 1 for name in _RECORDED if name != "result"}
+        either = {"$or": [{"undo": True}, {"phase": "compensate"}]}
+        return [recorded_of(document) for document in self._of(execution_id, only, either)]
+
     def records(self, execution_id: str) -> list[StepRecord]:
         """An execution's steps as a user reads them, by first start."""
-        runs: dict[str, list[Checkpoint]] = {}
+        runs: dict[tuple[str, str | None], list[Checkpoint]] = {}
         found = [checkpoint_of(document) for document in self._of(execution_id)]
         for run in sorted(found, key=lambda run: (run.started_at, run.seq)):
-            runs.setdefault(run.key, []).append(run)
+            runs.setdefault((run.key, run.phase), []).append(run)
         return [step_record_of(execution_id, of_step) for of_step in runs.values()]
 
-    def _of(self, execution_id: str, only: Document | None = None) -> list[Document]:
+    def _of(
+        self, execution_id: str, only: Document | None = None, more: Document | None = None
+    ) -> list[Document]:
         within = {"$gte": execution_id + _KEY, "$lt": execution_id + _KEY_END}
+        query = {"_id": within, **(more or {})}
         with translated(self._database.settings):
-            return list(self._collection.find({"_id": within}, only, batch_size=_BATCH))
+            return list(self._collection.find(query, only, batch_size=_BATCH))
 
     @property
     def _collection(self) -> "Collection[Document]":
@@ -84,6 +94,8 @@ class Steps:
 
 def _id_of(execution_id: str, checkpoint: Checkpoint) -> str:
     identity = execution_id + _KEY + checkpoint.key
+    if checkpoint.phase or checkpoint.again:
+        identity += f"{_RUN}{checkpoint.phase or 'again'}{checkpoint.again or 0}"
     if checkpoint.status == "waiting":
         return f"{identity}{_RUN}w{checkpoint.attempt}"
     failed = checkpoint.status == "failed" and not checkpoint.final
