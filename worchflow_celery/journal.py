@@ -189,7 +189,7 @@ class Journal:
             self.claim.id,
             delay,
             type(error).__name__,
-            extra={"execution": self.claim.id},
+            extra={**self.claim.ids, "step": run.key},
         )
         return delay
 

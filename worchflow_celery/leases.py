@@ -172,6 +172,6 @@ class Keeper:
                 logger.warning(
                     "Execution %s was taken over: this worker was silent for too long",
                     lease.claim.id,
-                    extra={"execution": lease.claim.id},
+                    extra=lease.claim.ids,
                 )
                 lease.end()
