@@ -31,8 +31,14 @@ lint: $(READY) ## Check style
 type: $(READY) ## Check types
 	$(BIN)/mypy
 
-test: lint type ## Check style and types, and run all tests on real servers
+test: lint type browser ## Check style and types, and run all tests on real servers
 	$(BIN)/pytest
+
+browser: ## Install Chromium for the tests in a browser, where that is possible
+	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$WORCHFLOW_CHROMIUM" \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+			&& { apt-get install -yqq chromium || { apt-get update -qq && apt-get install -yqq chromium; }; } >/dev/null; } \
+		|| echo "no Chromium: install it, or the tests in a browser will fail (WORCHFLOW_CHROMIUM names one)"
 
 check: test ## The same as test
 
@@ -45,4 +51,4 @@ servers: $(READY) ## Run Redis and MongoDB until Ctrl-C, and print their address
 clean: ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
-.PHONY: help install demo format lint type test check bench servers clean
+.PHONY: help install demo format lint type test browser check bench servers clean
