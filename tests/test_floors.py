@@ -1,6 +1,7 @@
 """The plan of the package: imports only go down, outside libraries have their doors."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +11,16 @@ PACKAGE = Path(__file__).parent.parent / "worchflow_celery"
 
 #: From the ground up: a module imports only from what stands before it. A folder counts as one.
 ORDER = """
-version clock models observed signals errors allowance
+version clock histogram flowlog models observed signals errors allowance
 options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
 cron callables definition
 outbox servers publisher redis_client leader live store
-leases reporter windows runtime auditing
+leases reporter windows runtime auditing logbook figures
 dispatch pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
-handle flow operations observing heartbeat termination recovery beat decorator app dashboard
+handle flow operations observing heartbeat termination recovery beat decorator app
+inspection checkup dashboard dev cli
 __init__
 """.split()
 
@@ -26,14 +28,14 @@ __init__
 DOORS = {
     "pymongo": {"store", "servers"},
     "bson": {"store"},
-    "redis": {"leader", "live", "redis_client", "servers"},
+    "redis": {"inspection", "leader", "live", "redis_client", "servers"},
     "kombu": {"publisher", "dispatch", "tasks", "recovery", "beat"},
     "billiard": {"recovery"},
     "croniter": {"cronline"},
     "starlette": {"dashboard"},
     "jinja2": {"dashboard"},
     "uvicorn": {"dashboard"},
-    "click": set(),
+    "click": {"cli"},
     "pytest": set(),
 }
 
@@ -160,3 +162,17 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
     }
 
     assert readers == {"clock.py"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_in_the_log_about_an_execution_has_its_id_beside_the_text(name: str) -> None:
+    about = [
+        call
+        for call in ast.walk(parsed(PACKAGE / name))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).startswith("logger.")
+        and re.search(r"xecution %", ast.unparse(call))
+    ]
+
+    bare = [call.lineno for call in about if "extra" not in {one.arg for one in call.keywords}]
+    assert bare == []

@@ -11,7 +11,7 @@ from worchflow_celery import cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
-from worchflow_celery.errors import LeaseLost, StoreUnavailable, WorkerLost
+from worchflow_celery.errors import CorruptDocument, LeaseLost, StoreUnavailable, WorkerLost
 from worchflow_celery.journal import Journal
 from worchflow_celery.leases import Lease
 from worchflow_celery.limits import Place
@@ -27,7 +27,6 @@ from worchflow_celery.outcome import (
     Paused,
     Retried,
     Waiting,
-    describe,
     judge,
     over_crash_budget,
 )
@@ -107,19 +106,17 @@ def _worked(
     lease: Lease,
     place: Place | None,
     instead: Outcome | None,
-) -> tuple[Outcome, bool]:
-    """Do what the execution is here for; the outcome, and whether there may be what to undo.
+) -> tuple[Outcome, bool | None]:
+    """Do what the execution is here for; the outcome, and whether there is what to undo.
 
-    Without a ``place`` that it has to take, it runs eagerly.
+    Without a ``place`` that it has to take, it runs eagerly. ``None``: nobody has looked.
     """
-    claim, eager = lease.claim, place is None
-    if claim.ending is not None:
-        _tell_started(runtime, claim)
-        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
-    instead = instead or _refusal(runtime, claim, place)
+    instead = instead or _refusal(runtime, lease.claim, place)
     if not isinstance(instead, Waiting | Lost):  # those have not got a slot
-        _tell_started(runtime, claim)
-    return (instead, False) if instead else _run(runtime, definition, lease, eager=eager)
+        _tell_started(runtime, lease.claim)
+    if instead is not None:
+        return instead, None
+    return _run(runtime, definition, lease, eager=place is None)
 
 
 def _tell_started(runtime: Runtime, claim: Claim) -> None:
@@ -134,7 +131,10 @@ def _refusal(runtime: Runtime, claim: Claim, place: Place | None) -> Outcome | N
         expired = _expired(runtime, claim)
     except Exception as error:  # a corrupt document
         return Failed(error)
-    return expired or (place.enter() if place else None)
+    refusal = expired or (place.enter() if place else None)
+    if claim.ending is not None and isinstance(refusal, Failed | Cancelled):
+        return None  # it ends as it was decided
+    return refusal
 
 
 def _expired(runtime: Runtime, claim: Claim) -> Cancelled | None:
@@ -152,6 +152,8 @@ def _run(
 ) -> tuple[Outcome, bool]:
     """Run the handler; whatever comes out of it is the outcome, with what may be to undo."""
     claim = lease.claim
+    if claim.ending is not None:
+        return unwind(runtime, definition, lease, claim.ending, eager=eager), False
     try:
         checkpoints = replay.read(runtime, claim) if claim.resumed else []
     except LeaseLost:
@@ -188,15 +190,18 @@ def _conclude(
     definition: Definition,
     lease: Lease,
     outcome: Outcome,
-    undoable: bool,
+    undoable: bool | None,
     *,
     eager: bool,
 ) -> Outcome:
-    """Write the outcome; before that undo what is to be undone. Returns what was written."""
+    """Write the outcome; before that undo what is to be undone. Returns what was written.
+
+    ``undoable``: whether there is something; ``None``: nobody has looked.
+    """
     while True:
         if isinstance(outcome, Failed | Cancelled) and outcome.unwound is None:
             follows = isinstance(outcome, Failed) and definition.on_failure is not None
-            if undoable or follows:
+            if undoable or follows or (undoable is None and _is_undoable(runtime, lease.claim)):
                 ending = decide(runtime, lease, outcome)
                 if ending is None:
                     return Lost()
@@ -209,6 +214,14 @@ def _conclude(
         if settled is outcome or isinstance(settled, Lost):
             return settled
         outcome, lease.settling = settled, False
+
+
+def _is_undoable(runtime: Runtime, claim: Claim) -> bool:
+    if not claim.resumed:
+        return False
+    with suppress(LeaseLost, CorruptDocument):
+        return bool(replay.to_undo(replay.read(runtime, claim), claim.retried_epoch))
+    return False
 
 
 def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> None:
@@ -236,7 +249,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     told: dict[str, Any] = {"execution_id": claim.id, "flow": claim.flow}
     status = _STATUS.get(type(outcome))
     if status is None:
-        logger.warning("Execution %s goes on elsewhere", claim.id, extra={"execution": claim.id})
+        logger.warning("Execution %s goes on elsewhere", claim.id, extra=claim.ids)
         return
     if isinstance(outcome, Completed) and signals.execution_completed.receivers:
         value = shown(outcome.result)
@@ -244,16 +257,12 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     elif isinstance(outcome, Retried | Failed):
         signals.execution_failed.send(
             runtime.sender,
-            error=ErrorInfo(**outcome.described)
-            if isinstance(outcome, Failed)
-            else ErrorInfo(**describe(outcome.error)),
+            error=ErrorInfo(**outcome.described),
             attempt=claim.attempt,
             will_retry=isinstance(outcome, Retried),
             **told,
         )
-    logger.info(
-        "Execution %s of %s is %s", claim.id, claim.flow, status, extra={"execution": claim.id}
-    )
+    logger.info("Execution %s of %s is %s", claim.id, claim.flow, status, extra=claim.ids)
     signals.execution_updated.send(runtime.sender, status=status, **told)
 
 

@@ -1,7 +1,8 @@
 """What a handler is handed: steps that run once."""
 
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
@@ -10,6 +11,7 @@ from worchflow_celery import options
 from worchflow_celery.clock import elapsed
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import InvalidOption, StepMisuse, StepTimeout
+from worchflow_celery.flowlog import FlowLogger
 from worchflow_celery.journal import Journal
 from worchflow_celery.outcome import cut
 from worchflow_celery.replay import Known
@@ -33,6 +35,21 @@ class Running:
 
 
 running_step: ContextVar[Running | None] = ContextVar("worchflow_step", default=None)
+
+
+def logger_of(journal: Journal) -> FlowLogger:
+    """The logger of an attempt: its lines tell in which step they were logged."""
+
+    def keep(level: int, message: str, given: Mapping[str, Any]) -> None:
+        running = running_step.get()
+        step = running.key if running is not None and running.journal is journal else None
+        fields = given.get("fields", given)
+        fields = fields if isinstance(fields, Mapping) else given
+        journal.logbook.write(logging.getLevelName(level), message, fields, step)
+
+    claim = journal.claim
+    ids = {"execution": claim.id, "flow": claim.flow, "attempt": claim.attempt}
+    return FlowLogger(ids, keep)
 
 
 class Context:
@@ -65,6 +82,15 @@ class Context:
 
     def _running(self, key: str, attempt: int) -> Running:
         return Running(self._journal, key, attempt, self._journal.identity(key))
+
+    def log(self, message: str, /, **fields: Any) -> None:
+        """Keep a line with the execution, and send it to the standard loggers.
+
+        ``fields`` are kept beside the message: what ``step.run`` could return, up to 8 kB. The
+        line is written by another thread, soon; nothing waits for it, and it may be lost with its
+        process. A later attempt logs its lines anew.
+        """
+        logger_of(self._journal).info("%s", message, extra={"fields": fields} if fields else None)
 
     def _report(self, fraction: object, message: object) -> None:
         told = options.check_fraction(fraction)

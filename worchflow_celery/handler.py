@@ -10,6 +10,7 @@ from typing import Any
 from worchflow_celery import codec, results
 from worchflow_celery.async_step import AsyncStep
 from worchflow_celery.clock import elapsed
+from worchflow_celery.context import logger_of
 from worchflow_celery.deadlines import Deadline
 from worchflow_celery.definition import Definition
 from worchflow_celery.errors import ExecutionTimeout, StepMisuse
@@ -27,7 +28,7 @@ def call(runtime: Runtime, definition: Definition, claim: Claim, journal: Journa
     """
     event: Event[Any] = Event(
         claim.id, claim.flow, definition.data(claim.data), claim.created_at, claim.attempt
-    )
+    ).logging_to(logger_of(journal))
     run = _run_async if definition.is_async else _run
     return _encoded(runtime, definition, run(runtime, definition, event, journal))
 
@@ -71,6 +72,7 @@ def call_on_failure(
     step = AsyncStep(journal, watch) if definition.is_async else Step(journal, watch, None)
     assert fn is not None
     try:
+        event = event.logging_to(logger_of(journal))
         call_aside(definition, lambda: fn(event, error, step))
     finally:
         journal.close()

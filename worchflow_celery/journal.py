@@ -20,12 +20,13 @@ from worchflow_celery.errors import (
     WorchflowError,
 )
 from worchflow_celery.leases import Lease
+from worchflow_celery.logbook import Logbook
 from worchflow_celery.models import Progress
 from worchflow_celery.options import StepOptions, check_step_name
 from worchflow_celery.outcome import describe, name_of, step_delay
 from worchflow_celery.replay import Keys, Known, Replay, Run, to_undo
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Claim, Ending, Recorded
+from worchflow_celery.store.records import Checkpoint, Ending, Recorded
 
 T = TypeVar("T")
 
@@ -50,24 +51,22 @@ class Journal:
         eager: bool = False,
         ending: Ending | None = None,
     ) -> None:
+        #: The app's.
         self.runtime = runtime
         self._process = runtime.process
         self._lease = lease
-        self._claim = lease.claim
+        #: Of this attempt.
+        self.claim = lease.claim
         #: Whether it runs in its caller's process, where nothing is waited for.
         self.eager = eager
+        self.logbook = Logbook(self._process, lease)
         self._keys = Keys("on_failure/" if ending else "")
         self._replay = Replay(lease.claim, checkpoints, ending)
         #: Whether a step has completed that something undoes.
         self.undoable = bool(to_undo(checkpoints, lease.claim.retried_epoch))
         self._interruption: Interruption | None = None
         self._closed = False
-        self._noted = len(self._claim.crashed) >= _SUSPICIOUS_CRASHES
-
-    @property
-    def claim(self) -> Claim:
-        """The claim of this attempt."""
-        return self._claim
+        self._noted = len(self.claim.crashed) >= _SUSPICIOUS_CRASHES
 
     @property
     def taken(self) -> set[str]:
@@ -77,7 +76,7 @@ class Journal:
     @property
     def execution_id(self) -> str:
         """The id of the execution."""
-        return self._claim.id
+        return self.claim.id
 
     @property
     def interruption(self) -> Interruption | None:
@@ -97,7 +96,7 @@ class Journal:
         """Tell how far the execution is; another thread writes it."""
         if not self._closed:  # else there is nothing that could come any further
             progress = Progress(fraction=fraction, message=message, at=self.now())
-            self._process.reporter.note(self._claim, progress)
+            self._process.reporter.note(self.claim, progress)
 
     def begin(self, name: str) -> str:
         """The key of the next step of this name."""
@@ -147,9 +146,7 @@ class Journal:
 
     def identity(self, key: str) -> str:
         """What stays the same each time a step runs, until it is undone."""
-        again, phase = self._replay.again(key), self._replay.phase
-        parts = [self.execution_id, phase, key, f"again{again}" if again else None]
-        return ":".join(filter(None, parts))
+        return self._replay.identity(key)
 
     def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
         """A step was replayed that something undoes; for those who are to undo it."""
@@ -181,14 +178,18 @@ class Journal:
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
+        return self._delay(run, error, options)
+
+    def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
+        """Seconds until the next run of a step."""
         delay = 0.0 if self.eager else step_delay(options, error, self.now())
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
             run.key,
-            self._claim.id,
+            self.claim.id,
             delay,
             type(error).__name__,
-            extra={"execution": self._claim.id},
+            extra={**self.claim.ids, "step": run.key},
         )
         return delay
 
@@ -226,7 +227,7 @@ class Journal:
 
     def failures(self, key: str) -> int:
         """How many runs of a step have failed in this attempt, its crashes included."""
-        begun = self._claim.attempt_epoch
+        begun = self.claim.attempt_epoch
         return sum(one.epoch >= begun for one in self._replay.failures(key))
 
     def _refused(self, run: Run, error: WorchflowError) -> WorchflowError:
@@ -236,33 +237,29 @@ class Journal:
         return error
 
     def _checkpoint(self, run: Run, status: str, **fields: Any) -> Checkpoint:
-        fields = {
-            "phase": self._replay.phase,
-            "again": self._replay.again(run.key) or None,
-        } | fields
         return Checkpoint(
             key=run.key,
             name=run.name,
             seq=run.seq,
             status=status,
             attempt=run.attempt,
-            epoch=self._claim.epoch,
+            epoch=self.claim.epoch,
             started_at=run.started_at,
             finished_at=self.now(),
-            **fields,
+            **{**self._replay.marks(run.key), **fields},
         )
 
     def _insert(self, checkpoint: Checkpoint) -> Recorded:
         """Write until MongoDB is back or the lease is lost; adopt what another one wrote first."""
         store = self._process.store
-        found = self._persistently(lambda: store.steps.insert(self._claim.id, checkpoint))
-        if found is None or found.epoch == self._claim.epoch:
+        found = self._persistently(lambda: store.steps.insert(self.claim.id, checkpoint))
+        if found is None or found.epoch == self.claim.epoch:
             return found or checkpoint
         # Somebody else has run this step. If the execution is still ours, it was an owner before
         # us whose write came late: its result stands, ours is forgotten.
-        if not self._persistently(lambda: store.attempts.holds(self._claim)):
+        if not self._persistently(lambda: store.attempts.holds(self.claim)):
             self._lease.end()
-            self._interruption = LeaseLost(f"another worker has execution {self._claim.id!r}")
+            self._interruption = LeaseLost(f"another worker has execution {self.claim.id!r}")
             raise self._interruption
         return found
 
@@ -280,7 +277,7 @@ class Journal:
 
     def _note(self, key: str) -> None:
         if self._noted:
-            self._persistently(lambda: self._process.store.attempts.note_step(self._claim, key))
+            self._persistently(lambda: self._process.store.attempts.note_step(self.claim, key))
 
     def _leave_if_asked(self) -> None:
         asked = self._lease.asked
@@ -292,5 +289,11 @@ class Journal:
             raise HandOver("the worker shuts down")
 
     def _tell(self, signal: Any, run: Run, **more: Any) -> None:
-        told = {"execution_id": self._claim.id, "flow": self._claim.flow}
-        signal.send(self.runtime.sender, **told, step=run.name, key=run.key, **more)
+        signal.send(
+            self.runtime.sender,
+            execution_id=self.claim.id,
+            flow=self.claim.flow,
+            step=run.name,
+            key=run.key,
+            **more,
+        )

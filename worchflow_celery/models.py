@@ -3,15 +3,25 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
+
+from worchflow_celery.flowlog import FlowLogger
 
 T = TypeVar("T")
 
 
+class _Logged:
+    """Where an event keeps its logger: a field would be part of what it is."""
+
+    __slots__ = ("_logger",)
+
+    _logger: FlowLogger
+
+
 @dataclass(frozen=True, slots=True)
-class Event(Generic[T]):
+class Event(_Logged, Generic[T]):
     """What a flow is called with."""
 
     #: The execution's id.
@@ -23,6 +33,19 @@ class Event(Generic[T]):
     timestamp: datetime
     #: 1 for the first attempt.
     attempt: int
+
+    @property
+    def logger(self) -> FlowLogger:
+        """A standard logger; its lines are kept with the execution, see ``worchflow.logs``."""
+        try:
+            return self._logger
+        except AttributeError:  # made by hand, for a test
+            return FlowLogger({"execution": self.id, "flow": self.name})
+
+    def logging_to(self, logger: FlowLogger) -> Self:
+        """Give it its logger; a worker does."""
+        object.__setattr__(self, "_logger", logger)
+        return self
 
 
 class ExecutionStatus(StrEnum):

@@ -1,6 +1,7 @@
 """What a user reads about a running system: updates from all its processes, frozen."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -84,3 +85,58 @@ class AuditRecord(_Frozen):
     #: How many it changed.
     n: int
     note: str | None = None
+
+
+class LogLine(_Frozen):
+    """A line that a flow has logged."""
+
+    #: Sorts as the lines came; what ``logs(after=)`` takes.
+    id: str
+    at: datetime
+    #: ``INFO``, ``WARNING``, …
+    level: str
+    #: Cut to 8 kB.
+    message: str
+    #: What was given beside the message.
+    fields: Any = None
+    #: The key of the step in which it was logged; ``None``: between steps.
+    step: str | None = None
+    attempt: int
+
+
+class Spread(_Frozen):
+    """How long something took, in seconds. Percentiles are out of buckets: within a factor of 2."""
+
+    count: int
+    mean: float | None
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    longest: float | None
+
+
+class Point(_Frozen):
+    """What ended in a part of a time."""
+
+    #: When that part began.
+    at: datetime
+    completed: int
+    failed: int
+    cancelled: int
+
+
+class FlowStats(_Frozen):
+    """What ended of a flow in some time."""
+
+    flow: str
+    since: datetime
+    until: datetime
+    completed: int
+    failed: int
+    cancelled: int
+    #: From the first start to the end, of completed ones.
+    duration: Spread
+    #: From when it was sent to the first start.
+    wait: Spread
+    #: The time in equal parts, for a line.
+    points: list[Point]

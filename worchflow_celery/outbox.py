@@ -81,7 +81,7 @@ class Outbox(Generic[T]):
         with self._lock:
             if self._thread is not None or self._closed.is_set():
                 return
-            thread = threading.Thread(target=self._run, name=f"worchflow-{self._name}", daemon=True)
+            thread = threading.Thread(target=self._run, name=f"worchflow {self._name}", daemon=True)
             with suppress(RuntimeError):  # the interpreter ends: no thread starts any more
                 thread.start()
                 self._thread = thread

@@ -51,6 +51,11 @@ class Retried:
     #: Seconds until then.
     delay: float
 
+    @property
+    def described(self) -> Mapping[str, str]:
+        """The error as it is stored."""
+        return describe(self.error)
+
 
 @dataclass(frozen=True, slots=True)
 class Unwound:

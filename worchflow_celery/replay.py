@@ -145,6 +145,16 @@ class Replay:
         """What tells a step from the same step before a manual retry."""
         return self._ending.epoch if self._ending else self._undone[key]
 
+    def marks(self, key: str) -> dict[str, Any]:
+        """What tells a record of this step from one of another phase, or before a retry."""
+        return {"phase": self.phase, "again": self.again(key) or None}
+
+    def identity(self, key: str) -> str:
+        """What stays the same each time a step runs, until it is undone."""
+        again = self.again(key)
+        parts = [self._claim.id, self.phase, key, f"again{again}" if again else None]
+        return ":".join(filter(None, parts))
+
     def _counts(self, run: Recorded) -> bool:
         return run.phase == self.phase and (run.again or 0) == self.again(run.key)
 

@@ -1,5 +1,6 @@
 """The ``worchflow_*`` keys of a Celery configuration, validated once."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -20,6 +21,11 @@ from pydantic import (
 
 _PREFIX = "worchflow_"
 _MIB = 1024 * 1024
+#: How `worchflow dev` tells the processes that it starts of its own servers.
+DEV_VARIABLES = {
+    "database_url": "WORCHFLOW_DEV_DATABASE_URL",
+    "redis_backend": "WORCHFLOW_DEV_REDIS_URL",
+}
 _WEAKENING = ("w", "j", "journal", "readpreference", "readconcernlevel", "retrywrites", "fsync")
 
 
@@ -110,7 +116,7 @@ def load(app: Celery, given: Mapping[str, Any]) -> Settings:
     Raises ``ImproperlyConfigured`` naming the setting; its value is not shown, for it may be a
     URL with a password.
     """
-    values = _configured(app) | dict(given)
+    values = _configured(app) | dict(given) | _of_dev()
     check_names(values)
     try:
         return Settings(**values)
@@ -119,6 +125,11 @@ def load(app: Celery, given: Mapping[str, Any]) -> Settings:
         name = first["loc"][0] if first["loc"] else ""
         reason = first["msg"].removeprefix("Value error, ")
         raise ImproperlyConfigured(f"{_PREFIX}{name}: {reason}") from None
+
+
+def _of_dev() -> dict[str, Any]:
+    given = {name: os.environ.get(variable) for name, variable in DEV_VARIABLES.items()}
+    return {name: url for name, url in given.items() if url}
 
 
 def check_names(values: Mapping[str, Any]) -> None:

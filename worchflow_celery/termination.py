@@ -4,6 +4,7 @@ Celery's own command would also mark the id as revoked in the memory of its work
 drop the messages by which the execution is undone, or retried later.
 """
 
+import signal
 from typing import Any
 
 from celery.worker import state as worker_state
@@ -16,7 +17,7 @@ def worchflow_terminate(state: Any, execution_id: str, **_: Any) -> dict[str, st
     for request in tuple(worker_state.active_requests):
         if request.id == execution_id and request.worker_pid:
             try:
-                state.consumer.pool.terminate_job(request.worker_pid, "SIGTERM")
+                state.consumer.pool.terminate_job(request.worker_pid, signal.SIGTERM)
             except NotImplementedError:
                 return {"error": "this pool cannot end a running task"}
             return {"ok": "terminated"}

@@ -12,7 +12,8 @@ from worchflow_celery.leases import Lease
 from worchflow_celery.outcome import describe
 from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Checkpoint, Recorded, compensation_of
+from worchflow_celery.store.records import Checkpoint, Recorded
+from worchflow_celery.store.timeline import compensation_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Undoing(Journal):
         self.pending = set(pending)
         #: By first start of their steps.
         self.found: list[Compensation] = []
-        self._replays = True
+        self._replays = self.logbook.silent = True
         self._seq = 0
 
     def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
@@ -66,10 +67,9 @@ class Undoing(Journal):
 
     def turn(self) -> None:
         """From here on compensations run."""
-        self._replays = False
+        self._replays = self.logbook.silent = False
         self._interruption = None
         self._closed = True
-        self._seq = len(self._keys)
 
     def begin_undoing(self, key: str, name: str) -> Run:
         """A compensation begins."""

@@ -29,12 +29,15 @@ from worchflow_celery.outcome import (
     Failed,
     Outcome,
     Unwound,
+    describe,
     name_of,
     over_crash_budget,
     revived,
 )
+from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
-from worchflow_celery.store.records import Ending, Recorded, compensation_of
+from worchflow_celery.store.records import Ending, Recorded
+from worchflow_celery.store.timeline import compensation_of
 from worchflow_celery.undoing import Compensation, Undoing
 
 logger = logging.getLogger(__name__)
@@ -111,7 +114,9 @@ class _Unwinder:
         recorded, readable = self._recorded()
         if self._crashes_too_often(recorded):
             logger.error(
-                "Execution %s kills whoever undoes it; it is left as it is", self._claim.id
+                "Execution %s kills whoever undoes it; it is left as it is",
+                self._claim.id,
+                extra=self._claim.ids,
             )
             return False
         compensated = self._compensate(recorded) if readable else False
@@ -125,7 +130,11 @@ class _Unwinder:
         except LeaseLost:
             raise
         except Exception:
-            logger.exception("What execution %s has recorded cannot be read", self._claim.id)
+            logger.exception(
+                "What execution %s has recorded cannot be read",
+                self._claim.id,
+                extra=self._claim.ids,
+            )
             return [], False
 
     def _crashes_too_often(self, recorded: list[Recorded]) -> bool:
@@ -187,7 +196,7 @@ class _Unwinder:
             self._runtime, self._lease, recorded, eager=self._eager, ending=self._ending
         )
         journal.boundary()
-        run = journal.start(_ON_FAILURE, _ON_FAILURE)
+        run = Run(_ON_FAILURE, _ON_FAILURE, 0, 1, journal.now())
         error = ErrorInfo(**self._ending.error)
         event = handler.event_of(self._definition, self._claim)
         failed = self._error_of(
@@ -198,7 +207,7 @@ class _Unwinder:
         if failed is None:
             journal.completed(run, None, None)
         else:
-            journal.record_failure(run, failed)
+            journal.record_failure(run, failed, error=describe(failed))
 
     def _error_of(self, call: Callable[[], None]) -> Exception | None:
         """What a call of the user's raised; what comes from outside is passed on."""
@@ -208,7 +217,10 @@ class _Unwinder:
             if cut_short(self._runtime, error) is not None:
                 raise
             logger.warning(
-                "What undoes execution %s has raised %s", self._claim.id, type(error).__name__
+                "What undoes execution %s has raised %s",
+                self._claim.id,
+                type(error).__name__,
+                extra=self._claim.ids,
             )
             return error if isinstance(error, Exception) else StepMisuse(repr(error))
         return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.acceptance.console import Console, console
 from tests.acceptance.stage import SetUp, Stage, staged
 from tests.support import Bench
 from worchflow_celery.servers import Servers
@@ -30,3 +31,13 @@ def set_up(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
                 replace(bench, redis_url=redis_url).clean()
 
     return on_stage
+
+
+@pytest.fixture(scope="module")
+def desk(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """A console on a place of its own, for all tests of a module."""
+    urls = running_servers.redis_url, running_servers.database_url
+    bench = Bench(*urls, prefix=f"t{uuid.uuid4().hex[:10]}")
+    with console(bench, tmp_path_factory.mktemp("console")) as made:
+        yield made
+    bench.clean()

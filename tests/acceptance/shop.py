@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery
 
 from worchflow_celery import AsyncStep, Event, Step, Worchflow
+from worchflow_celery.models import ErrorInfo
 
 
 class Diary:
@@ -53,6 +54,14 @@ class Effects:
         self.diary.write("end", execution_id, number)
         return number
 
+    def undo(self, execution_id: str, number: int, data: Mapping[str, Any]) -> None:
+        """Compensation ``hold_undo`` waits until the test has opened the gate."""
+        self.diary.write("undoing", execution_id, number)
+        gate = self._directory / data.get("gate", "gate")
+        while number == data.get("hold_undo") and not gate.exists():
+            time.sleep(0.02)
+        self.diary.write("undone", execution_id, number)
+
     def die(self, execution_id: str) -> None:
         self.diary.write("died", execution_id)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -85,6 +94,7 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
     define_parallel(worchflow, effects)
     define_harmful(worchflow, effects)
     define_failing(worchflow, effects, environment)
+    define_saga(worchflow, effects)
     define_limited(worchflow, effects)
     if environment.get("TEST_VERSION") != "old":
         define_new(worchflow, effects)
@@ -159,6 +169,26 @@ def define_failing(worchflow: Worchflow, effects: Effects, environment: Mapping[
         if event.attempt < event.data:
             raise ConnectionError("not yet")
         return event.attempt
+
+
+def define_saga(worchflow: Worchflow, effects: Effects) -> None:
+    """A flow of ``count`` steps that can be undone; it fails unless it is cancelled before."""
+
+    def tell(event: Event[Any], error: ErrorInfo, step: Step) -> None:
+        step.run("tell", effects.diary.write, "told", event.id, error.message)
+
+    @worchflow.flow("saga", on_failure=tell)
+    def saga(event: Event[dict[str, Any]], step: Step) -> None:
+        for number in range(event.data["count"]):
+            step.run(
+                "step",
+                effects.step,
+                event.id,
+                number,
+                event.data,
+                compensate=lambda done: effects.undo(event.id, done, event.data),
+            )
+        raise ConnectionError("no")
 
 
 def define_limited(worchflow: Worchflow, effects: Effects) -> None:

@@ -144,6 +144,21 @@ EXAMPLES = {
         {"completed": 2},
         ("please decide on 120", "paid 120"),
     ),
+    "examples.money_transfer": Shown(
+        r"""
+        failed: the account is closed
+        compensated: True
+        run Withdraw: completed
+        run Charge fee: completed
+        run Deposit: failed
+        compensate Charge fee: completed
+        compensate Withdraw: completed
+        run on_failure: completed
+        run Apologise: completed
+        """,
+        {"completed": 1, "failed": 1},
+        ("gave back 1 from ada", "gave back 70 from ada", "dear ada, the account is closed"),
+    ),
     "examples.drip_campaign": Shown(
         r"""
         ada bought a book

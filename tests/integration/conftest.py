@@ -5,11 +5,21 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from pymongo import monitoring
 
+from tests.integration.commands import Commands
 from tests.integration.limited import Held
 from tests.integration.schedules import Clockwork
 from tests.support import Bench
 from worchflow_celery import Scheduler, Worchflow
+
+
+@pytest.fixture(scope="session")
+def listener() -> Commands:
+    """Known to all clients from now on: pymongo has no way to leave it out again."""
+    commands = Commands()
+    monitoring.register(commands)
+    return commands
 
 
 @pytest.fixture

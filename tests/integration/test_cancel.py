@@ -1,11 +1,21 @@
 """Executions are cancelled: at once, or at their worker's next step boundary, and finally."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from time import sleep
 from typing import Any
 
 import pytest
 from celery import Celery
 
-from tests.support import Bench, bring_forward, deliver, die, revive, take
+from tests.support import (
+    Bench,
+    bring_forward,
+    deliver,
+    die,
+    revive,
+    take,
+)
 from worchflow_celery import Event, ExecutionStatus, Step, Worchflow, signals
 from worchflow_celery.attempt import attempt
 from worchflow_celery.errors import ExecutionFailed, ExecutionNotFound, InvalidTransition
@@ -233,3 +243,31 @@ def test_a_message_of_it_that_comes_late_is_dropped(
     request.execute()
 
     assert handle.status == "cancelled"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_cancellation_that_races_with_the_end_has_one_winner(
+    worchflow: Worchflow, celery_app: Celery, seed: int
+) -> None:
+    both = Barrier(2)
+
+    @worchflow.flow("racing")
+    def racing(event: Event[Any]) -> str:
+        both.wait(10)
+        sleep(seed / 4000)
+        return "done"
+
+    handle = racing.send()
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(deliver, celery_app)
+        both.wait(10)
+        try:
+            handle.cancel()
+            accepted = True
+        except InvalidTransition:
+            accepted = False
+        ended.result(10)
+
+    execution = handle.get()
+    assert execution.status == ("cancelled" if accepted else "completed")
+    assert execution.result == (None if accepted else "done")

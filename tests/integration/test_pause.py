@@ -366,3 +366,33 @@ def test_a_paused_execution_that_is_due_is_out_of_the_dispatchers_sight(
     handle.resume()
     deliver(celery_app)
     assert handle.result(1) == "done"
+
+
+def test_an_execution_that_is_being_undone_is_paused_between_two_compensations(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    undone: list[str] = []
+
+    @worchflow.flow("saga")
+    def saga(event: Event[Any], step: Step) -> None:
+        def undo(name: str) -> None:
+            undone.append(name)
+            if name == "second":
+                worchflow.pause(event.id)
+                eventually(lambda: has_heard(worchflow))
+
+        step.run("first", str, "first", compensate=undo)
+        step.run("second", str, "second", compensate=undo)
+        raise ConnectionError
+
+    handle = saga.send()
+    deliver(celery_app)
+    paused, before = handle.get(), list(undone)
+    handle.resume()
+    deliver(celery_app)
+
+    execution = handle.get()
+    assert (paused.status, paused.paused, before) == (QUEUED, True, ["second"])
+    assert (execution.status, execution.compensated) == (ExecutionStatus.FAILED, True)
+    assert undone == ["second", "first"]
+    assert execution.error is not None and execution.error.type == "ConnectionError"

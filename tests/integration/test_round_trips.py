@@ -8,41 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 from celery import Celery
-from pymongo import monitoring
 
+from tests.integration.commands import Commands
 from tests.support import Bench, bring_forward, deliver, die, revive, take
 from worchflow_celery import AsyncStep, Event, Step, Worchflow
 from worchflow_celery.attempt import attempt
-
-
-class Commands(monitoring.CommandListener):
-    """Writes down all commands, while a test wants it, with one prefix's collections."""
-
-    def __init__(self) -> None:
-        self.prefix: str | None = None
-        self.seen: list[str] = []
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if self.prefix is not None:
-            collection = str(event.command.get(event.command_name))
-            self.seen.append(f"{event.command_name} {collection.removeprefix(self.prefix + '_')}")
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def listener() -> Commands:
-    """Known to all clients from now on: pymongo has no way to leave it out again."""
-    commands = Commands()
-    monitoring.register(commands)
-    return commands
-
 
 Watching = Callable[[], Any]
 
@@ -51,16 +26,7 @@ Watching = Callable[[], Any]
 def mongo(listener: Commands, bench: Bench, flows: None) -> Watching:
     """A block, and the commands that MongoDB got in it."""
 
-    @contextmanager
-    def watching() -> Iterator[list[str]]:
-        listener.prefix, listener.seen = bench.prefix, []
-        seen = listener.seen
-        try:
-            yield seen
-        finally:
-            listener.prefix = None
-
-    return watching
+    return partial(listener.watching, bench.prefix)
 
 
 @pytest.fixture
@@ -129,8 +95,8 @@ def flows(listener: Commands, worchflow: Worchflow, celery_app: Celery) -> None:
         @worchflow.flow(name, throttle=(count, 3600))
         def throttled(event: Event[int]) -> None: ...
 
-    worchflow.send("closed", 1)
     with worchflow.watch() as watch:
+        worchflow.send("closed", 1)
         worchflow.send("steps", 1)  # connections are open, indexes are made
         deliver(celery_app)
         assert next(watch)

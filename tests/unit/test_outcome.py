@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from worchflow_celery import errors
 from worchflow_celery.errors import NonRetriableError, RetryAfter
 from worchflow_celery.options import TEN_YEARS, FlowOptions, flow_options
-from worchflow_celery.outcome import Failed, Retried, judge, over_crash_budget, retry_delay
+from worchflow_celery.outcome import (
+    Failed,
+    Retried,
+    judge,
+    name_of,
+    over_crash_budget,
+    retry_delay,
+    revived,
+)
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -241,3 +249,29 @@ def test_another_crash_never_mends_a_spent_budget(
     assert over_crash_budget(more, checkpoint, retries) >= over_crash_budget(
         crashed, checkpoint, retries
     )
+
+
+class Particular(Exception):
+    """An error that is not made without two numbers."""
+
+    def __new__(cls, first: int, second: int) -> "Particular":
+        return super().__new__(cls, first, second)
+
+    def __init__(self, first: int, second: int) -> None: ...
+
+
+ALIVE = [ValueError("no"), ConnectionError("no"), RetryAfter(1, "no"), Particular(1, 2)]
+
+
+@pytest.mark.parametrize("error", ALIVE)
+def test_a_recorded_error_is_raised_as_the_one_that_it_was(error: Exception) -> None:
+    again = revived({"type": type(error).__name__, "message": "no"}, name_of(error))
+
+    assert (type(again), again.args) == (type(error), ("no",))
+
+
+@pytest.mark.parametrize("name", ["gone:Error", "builtins:int", ""])
+def test_a_recorded_error_whose_class_cannot_be_had_says_what_it_was(name: str) -> None:
+    again = revived({"type": "Particular", "message": "no"}, name)
+
+    assert (type(again), str(again)) == (errors.WorchflowError, "Particular: no")

@@ -39,6 +39,7 @@ DEFAULTS = {
     "leader_election": True,
     "leader_ttl": 15,
     "leader_check_interval": 5,
+    "redact": None,
 }
 
 

@@ -9,10 +9,13 @@ from worchflow_celery.store.children import Children
 from worchflow_celery.store.database import Database
 from worchflow_celery.store.endings import Endings
 from worchflow_celery.store.executions import Executions
+from worchflow_celery.store.logs import Logs
+from worchflow_celery.store.lookups import Lookups
 from worchflow_celery.store.pauses import Pauses
 from worchflow_celery.store.reading import Reading
 from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
+from worchflow_celery.store.rollups import Rollups
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.slots import Slots
@@ -41,6 +44,9 @@ class Store:
         self.slots = Slots(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
+        self.lookups = Lookups(database)
         self.reading = Reading(database)
         self.workers = Workers(database)
         self.audit = Audit(database)
+        self.logs = Logs(database)
+        self.rollups = Rollups(database)

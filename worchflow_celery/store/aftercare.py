@@ -50,7 +50,7 @@ class Aftercare:
             ids = [one["_id"] for one in self._collection.find(marked, {"_id": 1})]
             belongings = [DeleteMany({"_id": {"$gte": i + " ", "$lt": i + "!"}}) for i in ids]
             if belongings:
-                for name in ("steps", "signals"):
+                for name in ("steps", "signals", "logs"):
                     self._database.collection(name).bulk_write(belongings, ordered=False)
             return self._collection.delete_many(marked).deleted_count
 

@@ -10,9 +10,10 @@ from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument, PayloadTooLarge
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import later, literal
 from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Claim, Document, Owner, claim_of
-from worchflow_celery.store.settlements import Settlement, fields_of, later, literal
+from worchflow_celery.store.settlements import Settlement, fields_of
 
 #: Codes of MongoDB for a document, or a message, that grew too large.
 _TOO_LARGE = {10334, 17419, 17420}
@@ -206,6 +207,7 @@ _CLAIM_FIELDS["unbegun"] = {"$eq": ["$started_at", "$attempt_started_at"]}
 
 
 def held(claim: Claim) -> Document:
+    """The filter of whatever only the holder of a claim may write."""
     return {
         "_id": claim.id,
         "epoch": claim.epoch,

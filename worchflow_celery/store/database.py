@@ -69,7 +69,7 @@ class Database:
         found = self._collections.get(name)
         if found is None:
             database = self._ready().get_default_database("worchflow")
-            found = self._collections[name] = database[self._named(name)]
+            found = self._collections[name] = database[named(self.settings, name)]
         return found
 
     def ensure_search(self, fields: tuple[str, ...]) -> None:
@@ -114,17 +114,13 @@ class Database:
         hello = client.admin.command("hello", codec_options=client.codec_options)
         self._offset = hello["localTime"] - before - (utcnow() - before) / 2
 
-    def _named(self, name: str) -> str:
-        prefix = self.settings.prefix
-        return name if prefix == "worchflow" else f"{prefix}_{name}"
-
     def _ready(self) -> "MongoClient[Document]":
         client = self._client
         if client is not None:
             return client
         with self._lock, translated(self.settings):
             if self._client is None:
-                client = _connect(self.settings)
+                client = connect(self.settings)
                 try:
                     self._prepare(client)
                 except BaseException:
@@ -135,7 +131,7 @@ class Database:
 
     def _prepare(self, client: "MongoClient[Document]") -> None:
         self._measure_clock(client)
-        executions = client.get_default_database("worchflow")[self._named("executions")]
+        executions = client.get_default_database("worchflow")[named(self.settings, "executions")]
         create_indexes(executions, EXECUTION_INDEXES)
 
 
@@ -187,7 +183,12 @@ def hosts(url: str) -> str:
     return authority.rpartition("@")[2].partition("?")[0] or "?"
 
 
-def _connect(settings: Settings) -> "MongoClient[Document]":
+def named(settings: Settings, name: str) -> str:
+    """What a collection is called: with a prefix that is not the default, its name begins so."""
+    return name if settings.prefix == "worchflow" else f"{settings.prefix}_{name}"
+
+
+def connect(settings: Settings) -> "MongoClient[Document]":
     """A client whose writes are on a majority's disks when they return.
 
     All of it is said here, for a set with an arbiter would silently answer after one member.

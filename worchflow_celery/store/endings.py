@@ -12,8 +12,8 @@ from worchflow_celery.store import writes
 from worchflow_celery.store.attempts import held
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.executions import PUBLISHED_FOR
+from worchflow_celery.store.expressions import later
 from worchflow_celery.store.records import Claim, Document, Due, Ending, due_of
-from worchflow_celery.store.settlements import later
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ _LEFT: Document = {
     "updated_at": "$$NOW",
     **dict.fromkeys(("not_before", "awaits", "asked", "paused", "suspect"), "$$REMOVE"),
 }
+#: A pause that was asked for meanwhile stays so.
+_UNASKED = {"$cond": [{"$eq": ["$asked", "cancel"]}, "$$REMOVE", "$asked"]}
 _PRESENT = dict.fromkeys(
     [
         "flow",
@@ -91,7 +93,7 @@ class Endings:
         query = held(claim)
         if ending.status != "cancelled":
             query["asked"] = {"$ne": "cancel"}
-        change: Document = {"ending": {"$literal": asdict(ending)}, "asked": "$$REMOVE"}
+        change: Document = {"ending": {"$literal": asdict(ending)}, "asked": _UNASKED}
         with translated(self._database.settings):
             return writes.update(self._collection, query, [{"$set": change}])
 

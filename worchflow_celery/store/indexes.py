@@ -33,6 +33,18 @@ EXECUTION_INDEXES = [
     IndexModel(
         [("status", ASCENDING), *_NEWEST], name="finished", partialFilterExpression=_FINISHED
     ),
+    # Likewise; roll-ups are counted out of this index alone, without the documents.
+    IndexModel(
+        [
+            ("finished_at", ASCENDING),
+            ("flow", ASCENDING),
+            ("status", ASCENDING),
+            ("started_at", ASCENDING),
+            ("created_at", ASCENDING),
+        ],
+        name="ended",
+        partialFilterExpression=_FINISHED,
+    ),
     IndexModel(
         [("flow", ASCENDING), ("status", ASCENDING), *_NEWEST],
         name="finished_of_flow",

@@ -117,6 +117,11 @@ class Claim:
     copied: Copied | None
 
     @property
+    def ids(self) -> dict[str, str]:
+        """What a line in the log is about."""
+        return {"execution": self.id, "flow": self.flow}
+
+    @property
     def is_awaited(self) -> bool:
         """Whether a step of another execution waits for its end."""
         return bool(self.parent and self.parent.get("waits"))
@@ -140,6 +145,11 @@ class Due:
     publishes: int
     canvas: str | None
     message: str | None
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What a line in the log is about."""
+        return {"execution": self.id, "flow": self.flow}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +205,8 @@ _RECORDED = TypeAdapter(Recorded)
 _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
-    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked", "ending")),
-    "copied": None,
+    **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
+    **dict.fromkeys(("copied", "ending")),
     "retried_epoch": 0,
     "calls": 0,
     "depth": 0,
@@ -261,11 +271,6 @@ def checkpoint_of(document: Document) -> Checkpoint:
         return _CHECKPOINT.validate_python(document)
     except ValidationError as error:
         raise corrupt("step", document.get("_id"), error) from error
-
-
-def compensation_of(key: str) -> str:
-    """The key by which a user sees what undoes a step."""
-    return f"compensate:{key}"
 
 
 def shown(text: str | None) -> Any:

@@ -51,7 +51,8 @@ class Restarts:
         """Which step of its attempt it was that has this key; ``None``: none has."""
         first = f"{execution_id} {key}"
         # Its checkpoint, and with a tab behind the key its failures.
-        query = {"_id": {"$gte": first, "$lt": first + "\n"}}
+        within = {"$gte": first, "$lt": first + "\n"}
+        query = {"_id": within, "phase": {"$exists": False}}
         with translated(self._database.settings):
             found = [document["seq"] for document in self._steps.find(query, {"seq": 1})]
         return min(found, default=None)

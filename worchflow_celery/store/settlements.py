@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from worchflow_celery.models import Progress
+from worchflow_celery.store.expressions import ended_attempt, later, literal
 from worchflow_celery.store.records import Document
 from worchflow_celery.store.taking import UNBEGUN
-
-#: How many attempts an execution remembers.
-ATTEMPTS_KEPT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +70,5 @@ def fields_of(settlement: Settlement) -> Document:
     return fields
 
 
-def later(seconds: float) -> Document:
-    """A time so many seconds from now, in a pipeline."""
-    return {"$add": ["$$NOW", round(seconds * 1000)]}
-
-
 def _ended(settlement: Settlement) -> Document:
     return {"attempts": ended_attempt(settlement.outcome, settlement.error)}
-
-
-def ended_attempt(outcome: str, error: Mapping[str, str] | None) -> Document:
-    """The attempts of a document with the running one added, the oldest forgotten."""
-    record: Document = {
-        "number": "$attempt",
-        "worker": "$owner.worker",
-        "started_at": "$attempt_started_at",
-        "ended_at": "$$NOW",
-        "outcome": outcome,
-        "error": {"$literal": error},
-    }
-    so_far = {"$ifNull": ["$attempts", []]}
-    return {"$slice": [{"$concatArrays": [so_far, [record]]}, -ATTEMPTS_KEPT]}
-
-
-def literal(value: Any) -> Any:
-    """A user's value in a pipeline, which would evaluate it otherwise."""
-    return "$$REMOVE" if value is None else {"$literal": value}

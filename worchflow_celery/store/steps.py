@@ -5,7 +5,6 @@ from dataclasses import fields
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from worchflow_celery import codec
 from worchflow_celery.models import StepRecord
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
@@ -14,11 +13,9 @@ from worchflow_celery.store.records import (
     Document,
     Recorded,
     checkpoint_of,
-    compensation_of,
-    corrupt,
     recorded_of,
-    shown,
 )
+from worchflow_celery.store.timeline import step_record_of
 
 #: An execution's id holds no space and a step's name no tab, so that these never meet.
 _KEY, _RUN, _KEY_END = " ", "\t", "!"
@@ -80,7 +77,7 @@ class Steps:
         found = [checkpoint_of(document) for document in self._of(execution_id)]
         for run in sorted(found, key=lambda run: (run.started_at, run.seq)):
             runs.setdefault((run.key, run.phase), []).append(run)
-        return [_step_record_of(execution_id, of_step) for of_step in runs.values()]
+        return [step_record_of(execution_id, of_step) for of_step in runs.values()]
 
     def _of(
         self, execution_id: str, only: Document | None = None, more: Document | None = None
@@ -103,31 +100,3 @@ def _id_of(execution_id: str, checkpoint: Checkpoint) -> str:
         return f"{identity}{_RUN}w{checkpoint.attempt}"
     failed = checkpoint.status == "failed" and not checkpoint.final
     return f"{identity}{_RUN}{checkpoint.attempt}" if failed else identity
-
-
-def _weight(run: Checkpoint) -> tuple[int, bool, int, bool]:
-    """Which of a step's recorded runs tells of it: what completed it, or the last."""
-    return run.again or 0, run.status == "completed", run.attempt, run.status != "waiting"
-
-
-def _step_record_of(execution_id: str, runs: list[Checkpoint]) -> StepRecord:
-    """What a user reads of a step, out of all its recorded runs."""
-    last = max(runs, key=_weight)
-    try:
-        result = shown(last.result) if last.status == "completed" else None
-    except codec.UndecodableValue as error:
-        raise corrupt("step", f"{execution_id} {last.key}", error) from error
-    return StepRecord.model_validate(
-        {
-            "execution_id": execution_id,
-            "key": compensation_of(last.key) if last.phase == "compensate" else last.key,
-            "name": last.name,
-            "kind": last.kind,
-            "status": last.status,
-            "result": result,
-            "error": last.error,
-            "attempt": last.attempt,
-            "started_at": min(run.started_at for run in runs),
-            "finished_at": last.finished_at,
-        }
-    )

@@ -11,9 +11,9 @@ from pymongo.errors import OperationFailure
 from worchflow_celery.settings import Settings
 from worchflow_celery.store.database import Database, is_passing, translated
 from worchflow_celery.store.executions import PUBLISHED_FOR
+from worchflow_celery.store.expressions import ended_attempt
 from worchflow_celery.store.pauses import NOT_PAUSED
 from worchflow_celery.store.records import Document, Due, due_of
-from worchflow_celery.store.settlements import ended_attempt
 
 #: Executions looked at, and messages published, in one go.
 BATCH = 500

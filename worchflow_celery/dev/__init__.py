@@ -1,0 +1,6 @@
+"""Development mode: servers, worker, scheduler and dashboard under one supervisor."""
+
+from worchflow_celery.dev.places import NoServers, Places
+from worchflow_celery.dev.supervisor import Supervisor
+
+__all__ = ["NoServers", "Places", "Supervisor"]
