@@ -35,10 +35,7 @@ test: lint type browser ## Check style and types, and run all tests on real serv
 	$(BIN)/pytest
 
 browser: ## Install Chromium for the tests in a browser, where that is possible
-	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$WORCHFLOW_CHROMIUM" \
-		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
-			&& { apt-get install -yqq chromium || { apt-get update -qq && apt-get install -yqq chromium; }; } >/dev/null; } \
-		|| echo "no Chromium: install it, or the tests in a browser will fail (WORCHFLOW_CHROMIUM names one)"
+	@sh tests/dashboard/chromium.sh
 
 check: test ## The same as test
 

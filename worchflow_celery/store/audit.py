@@ -1,5 +1,6 @@
 """Who did what to executions and schedules: inserted, never changed, never removed by us."""
 
+import itertools
 import secrets
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import Document
 
 _PATIENCE_MS = 3000
+_count = itertools.count()
 _INDEXES = [IndexModel([("target", ASCENDING), ("_id", DESCENDING)], name="of_target")]
 
 
@@ -23,7 +25,8 @@ class Audit:
     def insert(self, who: str, action: str, target: str, n: int, note: str | None) -> AuditRecord:
         """Keep a record."""
         now = self._database.now()
-        moment = f"{int(now.timestamp() * 1000):013d}"
+        now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as MongoDB keeps it
+        moment = f"{int(now.timestamp() * 1000):013d}{next(_count) % 10**6:06d}"
         record = AuditRecord(
             id=f"{moment}-{secrets.token_hex(6)}",
             at=now,
