@@ -167,7 +167,7 @@ _RUN = dict.fromkeys("name kind status attempt started_at finished_at".split(), 
 
 
 def status_filters(base: Mapping[str, Any]) -> dict[str, Document]:
-    """For each status the filter of those executions, and ``all``: what matters most comes first."""
+    """For each status the filter of those executions, and ``all``; what matters most first."""
     ranked = sorted(ExecutionStatus, key=lambda one: one is ExecutionStatus.COMPLETED)
     return {
         "all": {"created_at": {"$gte": EPOCH}, **base},  # so that an index is read, not documents
