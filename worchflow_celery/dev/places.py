@@ -80,7 +80,7 @@ class Places:
             self.mongod.stop()
         finally:
             self.redis.stop()
-            with suppress(OSError):
+            with suppress(OSError, ServersUnavailable):  # they may never have started
                 if VARIABLES.read_text() == self._exports():  # not those of one started since
                     VARIABLES.unlink()
             self._clear()
