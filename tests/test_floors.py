@@ -1,6 +1,7 @@
 """The plan of the package: imports only go down, outside libraries have their doors."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +162,17 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
     }
 
     assert readers == {"clock.py"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_in_the_log_about_an_execution_has_its_id_beside_the_text(name: str) -> None:
+    about = [
+        call
+        for call in ast.walk(parsed(PACKAGE / name))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func).startswith("logger.")
+        and re.search(r"xecution %", ast.unparse(call))
+    ]
+
+    bare = [call.lineno for call in about if "extra" not in {one.arg for one in call.keywords}]
+    assert bare == []

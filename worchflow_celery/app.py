@@ -48,6 +48,9 @@ class Worchflow(Operations, Observing):
         app.steps["worker"].add("worchflow_celery.recovery:Dispatcher")
         app.steps["consumer"].add("worchflow_celery.recovery:Deferral")
 
+    def _hear(self, signal: Any, told: Mapping[str, Any]) -> None:
+        self.runtime.hear(signal, told)
+
     def __repr__(self) -> str:
         return f"Worchflow({self.app.main!r}, {len(self._flows)} flows)"
 

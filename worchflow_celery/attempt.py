@@ -249,7 +249,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     told: dict[str, Any] = {"execution_id": claim.id, "flow": claim.flow}
     status = _STATUS.get(type(outcome))
     if status is None:
-        logger.warning("Execution %s goes on elsewhere", claim.id, extra={"execution": claim.id})
+        logger.warning("Execution %s goes on elsewhere", claim.id, extra=claim.ids)
         return
     if isinstance(outcome, Completed) and signals.execution_completed.receivers:
         value = shown(outcome.result)
@@ -262,9 +262,7 @@ def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
             will_retry=isinstance(outcome, Retried),
             **told,
         )
-    logger.info(
-        "Execution %s of %s is %s", claim.id, claim.flow, status, extra={"execution": claim.id}
-    )
+    logger.info("Execution %s of %s is %s", claim.id, claim.flow, status, extra=claim.ids)
     signals.execution_updated.send(runtime.sender, status=status, **told)
 
 

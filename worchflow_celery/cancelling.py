@@ -133,4 +133,5 @@ def _end_process(runtime: Runtime, execution_id: str, worker: str | None) -> Non
             "Execution %s is not terminated (%s): it is cancelled at its next step boundary",
             execution_id,
             type(error).__name__,
+            extra={"execution": execution_id},
         )

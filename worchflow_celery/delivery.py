@@ -55,7 +55,8 @@ class Delivery:
             if ended is None:
                 return self._follow_up()
         except StoreUnavailable as error:
-            logger.warning("Execution %s waits for MongoDB: %s", request.id, error)
+            ids = {"execution": request.id, "flow": self._task.name}
+            logger.warning("Execution %s waits for MongoDB: %s", request.id, error, extra=ids)
             raise Ignore from None
         except (InvalidOption, ExecutionConflict) as error:
             logger.warning("A message for flow %s was dropped: %s", self._task.name, error)

@@ -180,7 +180,11 @@ class Flow(Task, Generic[In, Out]):  # type: ignore[type-arg]
         try:
             return self._start(request)[1]
         except ExecutionConflict:
-            logger.warning("Execution %s was started before with other data", request.id)
+            logger.warning(
+                "Execution %s was started before with other data",
+                request.id,
+                extra={"execution": request.id, "flow": self.name},
+            )
             return None
 
     def _apply(self, execution_id: str, *, throw: bool | None = None) -> Any:

@@ -72,6 +72,7 @@ def call_on_failure(
     step = AsyncStep(journal, watch) if definition.is_async else Step(journal, watch, None)
     assert fn is not None
     try:
+        event = event.logging_to(logger_of(journal))
         call_aside(definition, lambda: fn(event, error, step))
     finally:
         journal.close()

@@ -59,7 +59,7 @@ class Journal:
         self.claim = lease.claim
         #: Whether it runs in its caller's process, where nothing is waited for.
         self.eager = eager
-        self.logbook = Logbook(self._process, lease.claim)
+        self.logbook = Logbook(self._process, lease)
         self._keys = Keys("on_failure/" if ending else "")
         self._replay = Replay(lease.claim, checkpoints, ending)
         #: Whether a step has completed that something undoes.
@@ -189,7 +189,7 @@ class Journal:
             self.claim.id,
             delay,
             type(error).__name__,
-            extra={"execution": self.claim.id},
+            extra={**self.claim.ids, "step": run.key},
         )
         return delay
 

@@ -2,7 +2,9 @@
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import LeaseLost, StoreUnavailable
@@ -37,6 +39,8 @@ class Lease:
     asked: str | None = None
     #: The execution runs no more, it is undone: whoever cancels it comes too late.
     ending: bool = False
+    #: The numbers of the lines that are logged under it.
+    lines: Iterator[int] = field(default_factory=count)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -168,6 +172,6 @@ class Keeper:
                 logger.warning(
                     "Execution %s was taken over: this worker was silent for too long",
                     lease.claim.id,
-                    extra={"execution": lease.claim.id},
+                    extra=lease.claim.ids,
                 )
                 lease.end()

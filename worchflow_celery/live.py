@@ -15,13 +15,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any
 
-from celery.utils.dispatch import Signal
 from pydantic import ValidationError
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 
-from worchflow_celery import signals
 from worchflow_celery.clock import utcnow
 from worchflow_celery.errors import InvalidOption, LiveUnavailable
 from worchflow_celery.models import ExecutionStatus
@@ -55,13 +53,6 @@ for i = 3, #ARGV do
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
-#: The signals that are passed on. That of a completed execution is not among them: whoever
-#: listens to it is given the result, which would be decoded for nobody.
-PASSED_ON = tuple(
-    signal
-    for signal in vars(signals).values()
-    if isinstance(signal, Signal) and signal is not signals.execution_completed
-)
 
 
 class Live:
@@ -202,7 +193,7 @@ class Watch(Iterator[Update]):
 
 def _written(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     sent = {name: value for name, value in told.items() if name in _SENT}
-    return json.dumps({**sent, **about}, default=_text, separators=(",", ":"))
+    return _JSON.encode({**sent, **about, "at": about["at"].isoformat()})
 
 
 def _place(id: str) -> tuple[int, int]:
@@ -220,6 +211,9 @@ def _error(error: Any) -> dict[str, str]:
 
 def _text(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+_JSON = json.JSONEncoder(default=_text, separators=(",", ":"))
 
 
 def _unavailable(error: RedisError) -> LiveUnavailable:

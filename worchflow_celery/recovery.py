@@ -130,7 +130,7 @@ class Sweeper:
                 logger.warning(
                     "Execution %s was left by its worker: it goes on here or elsewhere",
                     due.id,
-                    extra={"execution": due.id},
+                    extra=due.ids,
                 )
                 dispatch.tell_queued(self._runtime, due.id, due.flow)
                 ready.append(due)
@@ -178,7 +178,7 @@ class Sweeper:
             try:
                 published = dispatch.republish(self._runtime, due)
             except Exception:  # its document holds what no message can carry; the others go on
-                logger.exception("Execution %s cannot be published", due.id)
+                logger.exception("Execution %s cannot be published", due.id, extra=due.ids)
                 continue
             if not published:
                 self._runtime.store.sweep.not_published(won[number:], token)
@@ -213,7 +213,7 @@ class Sweeper:
                 logger.warning(
                     "Execution %s lost its pool process: it goes on in another one",
                     due.id,
-                    extra={"execution": due.id},
+                    extra=due.ids,
                 )
                 dispatch.tell_queued(self._runtime, due.id, due.flow)
         self._children = living  # only now: a sweep that failed looks again
@@ -253,6 +253,7 @@ class FlowRequest(Request):
             "Execution %s exceeded its hard time limit of %s s; its process is ended",
             self.id,
             timeout,
+            extra={"execution": self.id, "flow": self.task.name},
         )
         if self.task.acks_late:
             self.acknowledge()
@@ -276,10 +277,12 @@ class Deferral(bootsteps.StartStopStep):
             if not (message.headers or {}).get(HEADER):
                 unknown(consumer, body, message, error)
                 return
+            flow, id = message.headers.get("task"), message.headers.get("id")
             logger.warning(
                 "Flow %.200r is not known here: execution %.200r waits for a worker that knows it",
-                message.headers.get("task"),
-                message.headers.get("id"),
+                flow,
+                id,
+                extra={"execution": id, "flow": flow},
             )
             message.ack_log_error(logger, consumer.connection_errors)
 

@@ -13,8 +13,8 @@ from celery import Celery
 from celery.backends.base import DisabledBackend
 from celery.exceptions import ImproperlyConfigured
 
-from worchflow_celery import live
 from worchflow_celery import settings as configuration
+from worchflow_celery import signals
 from worchflow_celery.deadlines import Watch
 from worchflow_celery.definition import Definition
 from worchflow_celery.errors import StoreUnavailable
@@ -81,8 +81,6 @@ class Runtime:
         #: Kept, not closed: a client that crossed a fork must not be touched.
         self._inherited: list[Process] = []
         _RUNTIMES.add(self)
-        for signal in live.PASSED_ON:
-            signal.connect(self._pass_on, sender=sender)
 
     @cached_property
     def settings(self) -> Settings:
@@ -126,9 +124,13 @@ class Runtime:
         if process is not None:
             process.close()
 
-    def _pass_on(self, signal: Any, sender: object, **told: Any) -> None:
-        if self.process.live is not None:
-            self.process.live.tell(signal.name, self.process.name, told)
+    def hear(self, signal: Any, told: Mapping[str, Any]) -> None:
+        """Pass a signal on to those who watch from other processes."""
+        process = self.process
+        # A completed execution is told with its status: this signal is sent only where somebody
+        # listens to it, for its result has to be decoded.
+        if process.live is not None and signal is not signals.execution_completed:
+            process.live.tell(signal.name, process.name, told)
 
     def forked(self) -> None:
         """Leave behind what the parent process opened."""

@@ -11,42 +11,53 @@ from typing import Any
 import celery.signals
 from celery.utils.dispatch import Signal
 
-execution_started = Signal(
+
+class _Signal(Signal):
+    """A signal that its binding hears as well: without the cost of a receiver, for live events."""
+
+    def send(self, sender: Any, **named: Any) -> Any:
+        hear = getattr(sender, "_hear", None)
+        if hear is not None:
+            hear(self, named)
+        return super().send(sender, **named)
+
+
+execution_started = _Signal(
     name="execution_started", providing_args=["execution_id", "flow", "attempt"]
 )
-execution_completed = Signal(
+execution_completed = _Signal(
     name="execution_completed", providing_args=["execution_id", "flow", "result"]
 )
-execution_failed = Signal(
+execution_failed = _Signal(
     name="execution_failed",
     providing_args=["execution_id", "flow", "error", "attempt", "will_retry"],
 )
-execution_updated = Signal(
+execution_updated = _Signal(
     name="execution_updated", providing_args=["execution_id", "flow", "status"]
 )
-scheduler_ready = Signal(name="scheduler_ready")
-scheduler_stopped = Signal(name="scheduler_stopped")
-scheduler_error = Signal(name="scheduler_error", providing_args=["error"])
-leader_acquired = Signal(name="leader_acquired", providing_args=["token"])
-leader_lost = Signal(name="leader_lost", providing_args=["token"])
-schedule_registered = Signal(
+scheduler_ready = _Signal(name="scheduler_ready")
+scheduler_stopped = _Signal(name="scheduler_stopped")
+scheduler_error = _Signal(name="scheduler_error", providing_args=["error"])
+leader_acquired = _Signal(name="leader_acquired", providing_args=["token"])
+leader_lost = _Signal(name="leader_lost", providing_args=["token"])
+schedule_registered = _Signal(
     name="schedule_registered", providing_args=["flow", "cron", "next_run"]
 )
-schedule_triggered = Signal(
+schedule_triggered = _Signal(
     name="schedule_triggered",
     providing_args=["flow", "execution_id", "scheduled_for", "is_missed"],
 )
-schedule_missed = Signal(
+schedule_missed = _Signal(
     name="schedule_missed",
     providing_args=["flow", "scheduled_for", "missed_count", "triggered_at"],
 )
-step_started = Signal(
+step_started = _Signal(
     name="step_started", providing_args=["execution_id", "flow", "step", "key", "attempt"]
 )
-step_completed = Signal(
+step_completed = _Signal(
     name="step_completed", providing_args=["execution_id", "flow", "step", "key"]
 )
-step_failed = Signal(
+step_failed = _Signal(
     name="step_failed", providing_args=["execution_id", "flow", "step", "key", "error"]
 )
 

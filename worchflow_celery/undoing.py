@@ -48,7 +48,7 @@ class Undoing(Journal):
         self.pending = set(pending)
         #: By first start of their steps.
         self.found: list[Compensation] = []
-        self._replays = True
+        self._replays = self.logbook.silent = True
         self._seq = 0
 
     def remember(self, key: str, name: str, compensate: Callable[..., Any], result: Any) -> None:
@@ -67,7 +67,7 @@ class Undoing(Journal):
 
     def turn(self) -> None:
         """From here on compensations run."""
-        self._replays = False
+        self._replays = self.logbook.silent = False
         self._interruption = None
         self._closed = True
 

@@ -114,7 +114,9 @@ class _Unwinder:
         recorded, readable = self._recorded()
         if self._crashes_too_often(recorded):
             logger.error(
-                "Execution %s kills whoever undoes it; it is left as it is", self._claim.id
+                "Execution %s kills whoever undoes it; it is left as it is",
+                self._claim.id,
+                extra=self._claim.ids,
             )
             return False
         compensated = self._compensate(recorded) if readable else False
@@ -128,7 +130,11 @@ class _Unwinder:
         except LeaseLost:
             raise
         except Exception:
-            logger.exception("What execution %s has recorded cannot be read", self._claim.id)
+            logger.exception(
+                "What execution %s has recorded cannot be read",
+                self._claim.id,
+                extra=self._claim.ids,
+            )
             return [], False
 
     def _crashes_too_often(self, recorded: list[Recorded]) -> bool:
@@ -211,7 +217,10 @@ class _Unwinder:
             if cut_short(self._runtime, error) is not None:
                 raise
             logger.warning(
-                "What undoes execution %s has raised %s", self._claim.id, type(error).__name__
+                "What undoes execution %s has raised %s",
+                self._claim.id,
+                type(error).__name__,
+                extra=self._claim.ids,
             )
             return error if isinstance(error, Exception) else StepMisuse(repr(error))
         return None

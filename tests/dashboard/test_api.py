@@ -11,21 +11,9 @@ from worchflow_celery import Worchflow
 Run = Callable[..., str]
 API = "/api/v1"
 
-#: What the first page is asked for.
-QUERIES = (
-    "",
-    "?status=failed",
-    "?status=queued",
-    "?flow=pay",
-    "?flow=pay&status=failed",
-    "?q=customer:cust_7",
-    "?q=abc",
-    "?last=1h&status=completed",
-)
 
-
-def post(visitor: Visitor, path: str, body: Any = None, **headers: str) -> Any:
-    return visitor.ask("POST", API + path, json=body, headers=headers)
+def post(visitor: Visitor, path: str, body: Any = (), **headers: str) -> Any:
+    return visitor.ask("POST", API + path, json=body or {}, headers=headers)
 
 
 def test_a_list_has_what_a_list_needs(visitor: Visitor, run: Run) -> None:
@@ -76,7 +64,7 @@ def test_a_cursor_leads_to_the_next_page(visitor: Visitor, run: Run) -> None:
         ("flow=a b", "flow"),
         ("flow=$where", "flow"),
         ("q=$where:1", "q"),
-        ("q=amount:5", "q"),
+        ("q=amount:$5", "q"),
         ("limit=1&limit=2", "limit"),
     ],
 )
@@ -158,7 +146,6 @@ def test_an_idempotency_key_starts_one_execution(visitor: Visitor, shop: Worchfl
         ({"flow": {"$ne": ""}}, 400),
         ({"flow": "a b"}, 400),
         ({}, 400),
-        ([], 400),
         ({"flow": "plain", "delay": "5"}, 400),
         ({"flow": "plain", "delay": -1}, 400),
         ({"flow": "plain", "id": {"$gt": ""}}, 400),
@@ -287,6 +274,10 @@ def test_metrics_are_in_the_text_format(visitor: Visitor, run: Run) -> None:
     assert 'worchflow_executions{status="failed"} 1\n' in text
 
 
+QUERIES = """limit=50 status=failed status=queued flow=pay flow=pay&status=failed q=customer:cust_7
+q=abc last=1h&status=completed""".split()
+
+
 def test_many_executions_are_listed_without_reading_the_collection(
     visitor: Visitor, run: Run, bench: Any
 ) -> None:
@@ -295,7 +286,7 @@ def test_many_executions_are_listed_without_reading_the_collection(
     bench.database.command("profile", 2)
     try:
         for query in QUERIES:
-            assert visitor.get(f"/{query}").status_code == 200
+            assert visitor.get(f"/?{query}").status_code == 200
         visitor.get("/flows/pay")
         visitor.get("/metrics")
     finally:

@@ -69,6 +69,9 @@ def test_a_forked_process_tells_its_own_events_and_none_of_its_parent_s(
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def test_a_fork_while_a_signal_is_being_sent_leaves_no_lock_behind(worchflow: Worchflow) -> None:
+    def receiver(**_: Any) -> None: ...
+
+    signals.execution_updated.connect(receiver, sender=worchflow)
     lock: Any = signals.execution_updated.lock  # type: ignore[attr-defined]
 
     with lock:

@@ -158,6 +158,29 @@ def test_a_stay_that_ended_in_a_crash_keeps_its_lines(
     assert [one.message for one in lines_of(worchflow, id, 2)] == ["goes on", "goes on"]
 
 
+def test_what_undoes_a_flow_logs_and_its_handler_does_not_log_twice(
+    worchflow: Worchflow, run: Run
+) -> None:
+    def undo(result: Any) -> None:
+        logged[0].log("undone")
+
+    def on_failure(event: Event[Any], error: Any, step: Step) -> None:
+        event.logger.info("failed")
+        step.run("tell", lambda: step.log("told"))
+
+    def handler(event: Event[Any], step: Step) -> None:
+        logged.append(step)
+        step.log("begins")
+        step.run("charge", lambda: 1, compensate=undo)
+        raise ConnectionError
+
+    logged: list[Step] = []
+
+    found = lines_of(worchflow, run(handler, on_failure=on_failure), 4)
+
+    assert [one.message for one in found] == ["begins", "undone", "failed", "told"]
+
+
 def test_lines_are_read_on_from_the_last_one_that_is_known(worchflow: Worchflow, run: Run) -> None:
     def handler(event: Event[Any], step: Step) -> None:
         for number in range(5):

@@ -6,8 +6,18 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from worchflow_celery.models import Attempt, Execution, Schedule, StepRecord, Window
+from worchflow_celery.observed import AuditRecord, Update, WorkerInfo
 
-_MODELS: list[type[BaseModel]] = [Execution, StepRecord, Attempt, Schedule, Window]
+_MODELS: list[type[BaseModel]] = [
+    Execution,
+    StepRecord,
+    Attempt,
+    Schedule,
+    Window,
+    WorkerInfo,
+    AuditRecord,
+    Update,
+]
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {
     "type": "object",
@@ -69,6 +79,11 @@ def _paths() -> dict[str, Any]:
         "/flows": {"get": _get("The flows of the app", [], None, many=False)},
         "/flows/{flow}": {"get": _get("One flow", of_flow, None, many=False)},
         "/flows/{flow}/schema": {"get": _get("The schema of its data", of_flow, None, many=False)},
+        "/workers": {"get": _get("The workers of the last day", [], "WorkerInfo")},
+        "/audit": {"get": _get("What people did", [], "AuditRecord")},
+        "/events": {
+            "get": _get("Live updates, as server-sent events", [_in("execution")], "Update")
+        },
         "/schedules": {"get": _get("The schedules", [], "Schedule")},
         "/schedules/{flow}/windows": {"get": _get("Its windows", of_flow, "Window")},
         "/schedules/{flow}/{action}": {"post": steered},

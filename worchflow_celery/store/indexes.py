@@ -45,6 +45,11 @@ EXECUTION_INDEXES = [
         name="ended",
         partialFilterExpression=_FINISHED,
     ),
+    IndexModel(
+        [("flow", ASCENDING), ("status", ASCENDING), *_NEWEST],
+        name="finished_of_flow",
+        partialFilterExpression=_FINISHED,
+    ),
     # Unfinished ones, so that the last of a thousand is found to be the last at no cost.
     IndexModel(
         [("parent.id", ASCENDING), ("parent.key", ASCENDING)],

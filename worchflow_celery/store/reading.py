@@ -9,7 +9,7 @@ from typing import Any
 import pymongo
 from pymongo.collection import Collection
 
-from worchflow_celery.clock import elapsed
+from worchflow_celery.clock import EPOCH, elapsed
 from worchflow_celery.errors import CorruptDocument, StoreUnavailable
 from worchflow_celery.models import Execution, ExecutionStatus
 from worchflow_celery.options import check_search_field, searchable
@@ -169,7 +169,7 @@ _RUN = dict.fromkeys("name kind status attempt started_at finished_at".split(), 
 def status_filters(base: Mapping[str, Any]) -> dict[str, Document]:
     """For each status the filter of those executions, and ``all`` without any."""
     return {
-        "all": dict(base),
+        "all": {"created_at": {"$gte": EPOCH}, **base},  # so that an index is read, not documents
         **{str(one): {**base, **of_status([one.value])} for one in ExecutionStatus},
     }
 

@@ -117,6 +117,11 @@ class Claim:
     copied: Copied | None
 
     @property
+    def ids(self) -> dict[str, str]:
+        """What a line in the log is about."""
+        return {"execution": self.id, "flow": self.flow}
+
+    @property
     def is_awaited(self) -> bool:
         """Whether a step of another execution waits for its end."""
         return bool(self.parent and self.parent.get("waits"))
@@ -140,6 +145,11 @@ class Due:
     publishes: int
     canvas: str | None
     message: str | None
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What a line in the log is about."""
+        return {"execution": self.id, "flow": self.flow}
 
 
 @dataclass(frozen=True, slots=True)

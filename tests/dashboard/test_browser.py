@@ -1,0 +1,273 @@
+"""The dashboard in a real browser, with a real worker behind it."""
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.dashboard.browsing import browser as open_browser
+from tests.dashboard.browsing import dashboard
+from tests.support import Bench, workers
+from worchflow_celery import Worchflow
+
+PATHS = ["/", "/flows", "/flows/pay", "/schedules", "/workers", "/audit", "/send?flow=pay"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with open_browser() as launched:
+        yield launched
+
+
+@pytest.fixture
+def served(bench: Bench, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    with dashboard(bench, tmp_path / "dashboard.log") as running:
+        yield running
+
+
+@pytest.fixture
+def address(served: tuple[str, Any]) -> str:
+    return served[0]
+
+
+@pytest.fixture
+def worker(bench: Bench, tmp_path: Path) -> Iterator[Any]:
+    with workers(bench, tmp_path, "tests.dashboard.stall") as start:
+        yield start("-P", "threads", "-c", "2").ready()
+
+
+@pytest.fixture
+def stall(bench: Bench) -> Iterator[Worchflow]:
+    """Sends to the stall, without its flows."""
+    bound = bench.bind(bench.celery())
+    yield bound
+    bound.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, address: str) -> Iterator[Page]:
+    """A page on which nothing may go wrong."""
+    context = chromium.new_context(base_url=address)
+    opened = context.new_page()
+    opened.set_default_timeout(8000)
+    faults: list[str] = []
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.on("console", lambda said: faults.append(said.text) if said.type == "error" else None)
+    yield opened
+    context.close()
+    assert [one for one in faults if "503" not in one and "CONNECTION_REFUSED" not in one] == []
+
+
+def test_a_form_is_sent_and_the_execution_ends_before_ones_eyes(page: Page, worker: Any) -> None:
+    page.goto("/send?flow=pay")
+    page.get_by_label("Amount").fill("100")
+    page.get_by_label("Customer").fill("cust_7")
+    page.get_by_role("button", name="Send").click()
+
+    expect(page.locator("h1 .status")).to_have_text(re.compile("completed"), timeout=10_000)
+    expect(page.locator("[data-part=output]")).to_contain_text("100")
+
+
+def test_a_change_is_seen_within_a_second(page: Page, worker: Any, stall: Worchflow) -> None:
+    handle = stall.send("approve", {"order": 1})
+    page.goto(f"/executions/{handle.id}")
+    expect(page.locator("h1 .status")).to_have_text(re.compile("waiting"), timeout=10_000)
+    expect(page.locator("#live-word")).to_have_text("live")
+
+    handle.signal("answer", "yes")
+    handle.result(timeout=10)
+
+    expect(page.locator("h1 .status")).to_have_text(re.compile("completed"), timeout=1000)
+
+
+def test_new_executions_wait_and_move_nothing(page: Page, stall: Worchflow) -> None:
+    first = stall.send("pay", {"amount": 1, "customer": "a"}, delay=600).id
+    page.goto("/")
+    box = page.locator(f'input[value="{first}"]')
+    box.check()
+
+    stall.send("pay", {"amount": 2, "customer": "b"}, delay=600)
+
+    expect(page.locator("#fresh")).to_have_text("1 new ↑", timeout=5000)
+    expect(page.locator("tbody[data-id]")).to_have_count(1)
+    expect(box).to_be_checked()
+    page.locator("#fresh").click()
+    expect(page.locator("tbody[data-id]")).to_have_count(2)
+
+
+def test_the_seventh_tab_is_answered(chromium: Browser, address: str) -> None:
+    context = chromium.new_context(base_url=address)
+    for _ in range(6):
+        tab = context.new_page()
+        tab.goto("/")
+        expect(tab.locator("#live-word")).to_have_text("live", timeout=10_000)
+
+    seventh = context.new_page()
+    seventh.goto("/flows", timeout=3000)
+
+    expect(seventh.locator("h1")).to_have_text("Flows")
+    context.close()
+
+
+def test_it_ends_soon_while_a_page_listens(
+    served: tuple[str, "subprocess.Popen[bytes]"], page: Page
+) -> None:
+    page.goto("/")
+    expect(page.locator("#live-word")).to_have_text("live", timeout=10_000)
+
+    begun = time.monotonic()
+    served[1].send_signal(signal.SIGTERM)
+    served[1].wait(5)
+
+    assert time.monotonic() - begun < 4
+    expect(page.locator("#lost")).to_be_visible(timeout=15_000)
+    expect(page.locator("h1")).to_have_text("Executions")
+
+
+def test_without_javascript_one_reads_sends_and_retries(
+    chromium: Browser, address: str, worker: Any, stall: Worchflow
+) -> None:
+    context = chromium.new_context(base_url=address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("link", name="Send").first.click()
+    page.get_by_label("Flow").select_option("pay")
+    page.get_by_role("button", name="Next").click()
+    page.get_by_label("Amount").fill("13")
+    page.get_by_label("Customer").fill("cust_13")
+    page.get_by_role("button", name="Send").click()
+    found = page.url.rpartition("/")[2]
+    _failed(stall, found)
+
+    page.reload()
+    page.get_by_role("button", name="Retry").click()
+
+    assert page.url.endswith(found)
+    assert stall.get(found).trigger.kind == "retry"
+    context.close()
+
+
+def _failed(stall: Worchflow, execution_id: str) -> None:
+    with pytest.raises(Exception, match="no answer"):
+        stall.handle(execution_id).result(timeout=10)
+
+
+def test_a_double_click_does_it_once(page: Page, worker: Any, stall: Worchflow) -> None:
+    failed = stall.send("pay", {"amount": 13, "customer": "c"}).id
+    _failed(stall, failed)
+    page.goto(f"/executions/{failed}")
+
+    page.get_by_role("button", name="Retry").dblclick()
+
+    expect(page.locator("h1")).to_contain_text("pay")
+    _failed(stall, failed)
+    assert len(stall.get(failed).attempts) == 2
+
+
+def test_a_hostile_payload_runs_nothing(page: Page, worker: Any, stall: Worchflow) -> None:
+    text = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    found = stall.send("pay", {"amount": 13, "customer": text}).id
+    _failed(stall, found)
+
+    for path in ("/", f"/executions/{found}", "/flows/pay"):
+        page.goto(path)
+        assert page.locator("main img, main script").count() == 0
+        assert "owned" not in page.title()
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_is_wider_than_a_phone(chromium: Browser, address: str, path: str) -> None:
+    context = chromium.new_context(base_url=address, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+
+    page.goto(path)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+def test_the_theme_is_chosen_without_a_cookie_and_kept(page: Page) -> None:
+    page.goto("/")
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    page.locator("#theme").click()
+    page.goto("/flows")
+
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert page.context.cookies() == []
+
+
+def test_keys_lead_to_rows_and_pages(page: Page, stall: Worchflow) -> None:
+    found = stall.send("pay", {"amount": 1, "customer": "a"}, delay=600).id
+    page.goto("/")
+
+    page.keyboard.press("/")
+    expect(page.locator("#q")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/executions/{found}")
+    page.keyboard.press("g")
+    page.keyboard.press("s")
+    page.wait_for_url("**/schedules")
+
+
+def test_it_works_under_a_path(
+    chromium: Browser, bench: Bench, tmp_path: Path, stall: Worchflow
+) -> None:
+    found = stall.send("pay", {"amount": 1, "customer": "a"}, delay=600).id
+    with dashboard(bench, tmp_path / "below.log", root_path="/ops/flows") as (address, _):
+        page = chromium.new_page(base_url=address)
+
+        page.goto("/ops/flows/")
+        page.locator(".c-id a").click()
+
+        expect(page.locator("#id")).to_have_text(found)
+        assert page.url == f"{address}/ops/flows/executions/{found}"
+        page.close()
+
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/flows/pay", "/schedules", "/send?flow=pay", "/nothing"])
+def test_every_text_can_be_read(
+    chromium: Browser, address: str, stall: Worchflow, path: str, scheme: Any
+) -> None:
+    stall.send("pay", {"amount": 1, "customer": "a"}, delay=600)
+    context = chromium.new_context(base_url=address, color_scheme=scheme)
+    page = context.new_page()
+
+    page.goto(path)
+
+    assert page.evaluate(CONTRAST) == []
+    context.close()
+
+
+def test_every_field_has_a_name_and_every_page_one_heading(page: Page) -> None:
+    for path in PATHS:
+        page.goto(path)
+        assert page.locator("h1").count() == 1
+        nameless = page.evaluate(
+            "[...document.querySelectorAll('input:not([type=hidden]),select,textarea,button')]"
+            ".filter(one => !one.labels?.length && !one.ariaLabel && !one.textContent.trim())"
+            ".map(one => one.outerHTML)"
+        )
+        assert nameless == []
+
+
+def test_what_a_page_loads_is_small(page: Page) -> None:
+    sizes: list[int] = []
+    page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
+
+    page.goto("/flows", wait_until="load")
+    expect(page.locator("#live")).to_be_visible()
+
+    assert 0 < sum(sizes) < 120 * 1024
