@@ -31,8 +31,11 @@ lint: $(READY) ## Check style
 type: $(READY) ## Check types
 	$(BIN)/mypy
 
-test: lint type ## Check style and types, and run all tests on real servers
+test: lint type browser ## Check style and types, and run all tests on real servers
 	$(BIN)/pytest
+
+browser: ## Install Chromium for the tests in a browser, where that is possible
+	@sh tests/dashboard/chromium.sh
 
 check: test ## The same as test
 
@@ -45,4 +48,4 @@ servers: $(READY) ## Run Redis and MongoDB until Ctrl-C, and print their address
 clean: ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
-.PHONY: help install demo format lint type test check bench servers clean
+.PHONY: help install demo format lint type test browser check bench servers clean
