@@ -13,6 +13,7 @@ from worchflow_celery.dashboard import detail as pages
 from worchflow_celery.dashboard.errors import Problem, body_of
 from worchflow_celery.dashboard.flows import about
 from worchflow_celery.dashboard.guard import body_of as raw_body
+from worchflow_celery.dashboard.queries import moment, whole
 from worchflow_celery.dashboard.schedules import coming
 from worchflow_celery.dashboard.site import Site, access_of, site_of
 from worchflow_celery.models import Execution
@@ -60,6 +61,17 @@ def attempts(request: Request) -> Response:
         found = worchflow.get(request.path_params["id"])
     shown = site.redactor(request).execution(found)
     return _json({"items": [one.model_dump(mode="json") for one in shown.attempts]})
+
+
+def logs(request: Request) -> Response:
+    """``GET executions/{id}/logs``: what it has logged, after the line ``?after=``."""
+    site, after = site_of(request), request.query_params.get("after")
+    limit = whole(request.query_params.get("limit", ""), "limit", 200, 1000)
+    with site.reading() as worchflow:
+        found = worchflow.get(request.path_params["id"])
+        lines = worchflow.logs(found.id, after=after or None, limit=limit)
+    shown = [pages.redacted(site.redactor(request), found.flow, one) for one in lines]
+    return _json({"items": [one.model_dump(mode="json") for one in shown]})
 
 
 def tree(request: Request) -> Response:
@@ -134,6 +146,15 @@ def flow(request: Request) -> Response:
     if name not in site.worchflow.flows:
         raise Problem(404, f"this app defines no flow {name!r:.100}")
     return _json(_flow(site, name))
+
+
+def stats(request: Request) -> Response:
+    """``GET flows/{flow}/stats``: what ended from ``since`` to ``until``; the last hour."""
+    params = request.query_params
+    since, until = (moment(params.get(name, ""), name) for name in ("since", "until"))
+    with site_of(request).reading() as worchflow:
+        found = worchflow.stats(request.path_params["flow"], since=since, until=until)
+    return _json({"items": [one.model_dump(mode="json") for one in found]})
 
 
 def schema(request: Request) -> Response:
@@ -246,11 +267,13 @@ ROUTES: list[BaseRoute] = [
     Route(f"{_BASE}/executions", send, methods=["POST"]),
     Route(f"{_BASE}/executions/{{id:path}}/steps", steps),
     Route(f"{_BASE}/executions/{{id:path}}/attempts", attempts),
+    Route(f"{_BASE}/executions/{{id:path}}/logs", logs),
     Route(f"{_BASE}/executions/{{id:path}}/tree", tree),
     Route(f"{_BASE}/executions/{{id:path}}/{{action}}", act, methods=["POST"]),
     Route(f"{_BASE}/executions/{{id:path}}", execution),
     Route(f"{_BASE}/flows", flows),
     Route(f"{_BASE}/flows/{{flow:path}}/schema", schema),
+    Route(f"{_BASE}/flows/{{flow:path}}/stats", stats),
     Route(f"{_BASE}/flows/{{flow:path}}", flow),
     Route(f"{_BASE}/schedules", schedules),
     Route(f"{_BASE}/schedules/{{flow:path}}/windows", windows),

@@ -11,15 +11,18 @@ from worchflow_celery.app import Worchflow
 from worchflow_celery.children import stem_of
 from worchflow_celery.clock import utcnow
 from worchflow_celery.dashboard import lists
-from worchflow_celery.dashboard.site import Site, site_of
+from worchflow_celery.dashboard.site import site_of
 from worchflow_celery.dashboard.waterfall import waterfall
 from worchflow_celery.models import ErrorInfo, Execution
+from worchflow_celery.observed import LogLine
 from worchflow_celery.redaction import Redactor
 from worchflow_celery.store.reading import Rows
 from worchflow_celery.store.records import Checkpoint, shown
 
 #: Recorded runs of steps, and children, that a page shows.
 MOST_RUNS, MOST_CHILDREN = 500, 200
+#: Of what it has logged.
+MOST_LINES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,17 @@ def execution(request: Request) -> Response:
         found = worchflow.get(execution_id)
         runs = worchflow.runtime.store.reading.runs(found.id, MOST_RUNS + 1)
         family = family_of(worchflow, found, runs)
+        lines = worchflow.logs(found.id, limit=MOST_LINES)
     redactor = site.redactor(request)
     context = {
+        "lines": [redacted(redactor, found.flow, one) for one in lines],
+        "lines_left": len(lines) == MOST_LINES,
         "one": redactor.execution(found),
         "runs_left": len(runs) > MOST_RUNS,
         "fall": waterfall(found, runs[:MOST_RUNS], utcnow(), site.hub.running(found.id)),
         "steps": _steps(found, runs[:MOST_RUNS], redactor),
         "family": family,
-        "actions": legal(site, found),
+        "actions": legal(found),
         "took": lists.took,
         "retries": _retries(worchflow, found),
     }
@@ -75,9 +81,9 @@ def by_query(request: Request) -> Response:
     return execution(request)
 
 
-def legal(site: Site, execution: Execution) -> list[str]:
+def legal(execution: Execution) -> list[str]:
     """What may be done with an execution as it is now."""
-    finished, paused = execution.status.finished, bool(getattr(execution, "paused", False))
+    finished, paused = execution.status.finished, execution.paused
     may = {
         "retry": execution.status in ("failed", "cancelled"),
         "restart": finished,
@@ -85,7 +91,7 @@ def legal(site: Site, execution: Execution) -> list[str]:
         "pause": not finished and not paused,
         "resume": not finished and paused,
     }
-    return [name for name, allowed in may.items() if allowed and site.can(name)]
+    return [name for name, allowed in may.items() if allowed]
 
 
 def family_of(worchflow: Worchflow, execution: Execution, runs: list[Checkpoint]) -> Family:
@@ -100,6 +106,12 @@ def family_of(worchflow: Worchflow, execution: Execution, runs: list[Checkpoint]
     begun = {(run.key, run.attempt) for run in runs if run.kind in ("invoke", "send")}
     stems = [stem_of(execution.id, f"{key}:{attempt}") for key, attempt in sorted(begun)][:100]
     return Family(parent, reading.children(stems, MOST_CHILDREN) if stems else Rows([]))
+
+
+def redacted(redactor: Redactor, flow: str, line: LogLine) -> LogLine:
+    """A line of the log that may be shown."""
+    message = redactor.text(flow, line.message)
+    return line.model_copy(update={"message": message, "fields": redactor.value(flow, line.fields)})
 
 
 def _steps(execution: Execution, runs: list[Checkpoint], redactor: Redactor) -> list[Step]:

@@ -12,8 +12,10 @@ from starlette.responses import Response
 
 from worchflow_celery.clock import utcnow
 from worchflow_celery.dashboard import format as texts
+from worchflow_celery.dashboard.charts import columns, together
 from worchflow_celery.dashboard.errors import Problem
 from worchflow_celery.dashboard.site import Site, site_of
+from worchflow_celery.errors import InvalidOption
 from worchflow_celery.models import FINISHED, ErrorInfo
 from worchflow_celery.redaction import Redactor
 from worchflow_celery.store.reading import Reading, Sample
@@ -21,7 +23,12 @@ from worchflow_celery.store.reading import Reading, Sample
 #: Executions from which a flow's figures are taken, those whose steps count, and those listed.
 _SAMPLED, _STEPS_OF, _LISTED = 1000, 50, 20
 _MOST_FLOWS = 200
-_BINS = 60
+#: Of the figures.
+WINDOWS = {
+    "1h": ("hour", timedelta(hours=1)),
+    "24h": ("24 hours", timedelta(hours=24)),
+    "7d": ("7 days", timedelta(days=7)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +39,6 @@ class Card:
     about: str
     cron: str | None
     last: list[Sample]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the chart, in per cent of its height."""
-
-    x: str
-    width: str
-    done: str
-    failed: str
-    top: str
-    title: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +86,19 @@ def flow(request: Request) -> Response:
         if known is None and not samples:
             raise Problem(404, f"no flow and no execution has the name {name!r:.100}")
         steps = step_figures(reading, samples)
+        window = request.query_params.get("window", "1h")
+        if window not in WINDOWS:
+            raise InvalidOption(f"window is {window!r:.60}: it must be one of {', '.join(WINDOWS)}")
+        stats = worchflow.stats(name, since=utcnow() - WINDOWS[window][1])
     context = {
+        "window": window,
+        "windows": WINDOWS,
+        "stats": stats[0] if stats else None,
         "name": name,
         "about": about(site, name),
         "known": known.definition.options if known else None,
         "figures": figures(samples),
-        "columns": columns(samples, utcnow()),
+        "columns": columns(together(stats)),
         "errors": grouped(samples, name, site.redactor(request)),
         "steps": steps,
         "latest": samples[:_LISTED],
@@ -131,22 +133,6 @@ def figures(samples: Sequence[Sample]) -> dict[str, Any]:
         "queue": texts.quantile(queued, 0.5),
         "since": samples[-1].created_at if samples else None,
     }
-
-
-def columns(samples: Sequence[Sample], now: datetime) -> list[Column]:
-    """The executions over the time in which they were sent, failures below."""
-    if not samples:
-        return []
-    since = samples[-1].created_at
-    width = max((now - since) / _BINS, timedelta(seconds=1))
-    bins = [[0, 0] for _ in range(_BINS)]
-    for one in samples:
-        number = min(_BINS - 1, max(0, int((one.created_at - since) / width)))
-        bins[number][one.status == "failed"] += 1
-    highest = max(sum(one) for one in bins)
-    return [
-        _column(number, one, highest, since + number * width) for number, one in enumerate(bins)
-    ]
 
 
 def grouped(samples: Sequence[Sample], flow: str, redactor: Redactor) -> list[Grouped]:
@@ -185,19 +171,6 @@ def _step_figures(name: str, runs: list[dict[str, Any]]) -> StepFigures:
     failed = texts.percent(states["failed"], len(runs))
     return StepFigures(
         name, len(runs), failed, texts.quantile(known, 0.5), texts.quantile(known, 0.95)
-    )
-
-
-def _column(number: int, counts: list[int], highest: int, begin: datetime) -> Column:
-    done, failed = (100 * one / highest for one in counts)
-    word = f"{sum(counts)} sent from {begin:%Y-%m-%d %H:%M:%S}, {counts[1]} of them failed"
-    return Column(
-        x=f"{number * 100 / _BINS:.2f}",
-        width=f"{100 / _BINS * 0.8:.2f}",
-        done=f"{done:.1f}",
-        failed=f"{failed:.1f}",
-        top=f"{100 - done - failed:.1f}",
-        title=word,
     )
 
 

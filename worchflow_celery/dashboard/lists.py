@@ -8,9 +8,11 @@ from starlette.responses import Response
 
 from worchflow_celery.app import Worchflow
 from worchflow_celery.dashboard import queries
+from worchflow_celery.dashboard.charts import columns, together
 from worchflow_celery.dashboard.queries import Query
 from worchflow_celery.dashboard.site import Site, site_of
 from worchflow_celery.models import Execution, ExecutionStatus
+from worchflow_celery.observed import FlowStats
 from worchflow_celery.redaction import Redactor
 from worchflow_celery.store.finding import filters_of
 from worchflow_celery.store.reading import Rows, searched, status_filters
@@ -23,8 +25,11 @@ def executions(request: Request) -> Response:
         query = query_of(worchflow, request)
         rows = rows_of(worchflow, query)
         counts = counts_of(worchflow, query)
+        stats = worchflow.stats(query.flow or None)
     context = _context(site, query, rows, site.redactor(request))
-    return site.page(request, "executions.html", {**context, "counts": counts, "live": "list"})
+    return site.page(
+        request, "executions.html", {**context, **_chart(stats), "counts": counts, "live": "list"}
+    )
 
 
 def query_of(worchflow: Worchflow, request: Request) -> Query:
@@ -56,6 +61,15 @@ def took(execution: Execution, now: datetime) -> timedelta | None:
     if execution.started_at is None:
         return None
     return (execution.finished_at or now) - execution.started_at
+
+
+def _chart(stats: list[FlowStats]) -> dict[str, Any]:
+    """The last hour: what ended in each minute."""
+    return {
+        "columns": columns(together(stats)),
+        "ended": sum(one.completed + one.cancelled for one in stats),
+        "failed": sum(one.failed for one in stats),
+    }
 
 
 def _filters(query: Query, status: tuple[str, ...]) -> dict[str, Any]:

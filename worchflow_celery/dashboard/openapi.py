@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from worchflow_celery.models import Attempt, Execution, Schedule, StepRecord, Window
-from worchflow_celery.observed import AuditRecord, Update, WorkerInfo
+from worchflow_celery.observed import AuditRecord, FlowStats, LogLine, Update, WorkerInfo
 
 _MODELS: list[type[BaseModel]] = [
     Execution,
@@ -17,6 +17,8 @@ _MODELS: list[type[BaseModel]] = [
     WorkerInfo,
     AuditRecord,
     Update,
+    LogLine,
+    FlowStats,
 ]
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {
@@ -50,6 +52,18 @@ _FILTERS = "status flow last after before q cursor limit".split()
 _ANYTHING: dict[str, Any] = {"type": "object"}
 
 
+def _in(name: str, where: str = "query", schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": where,
+        "required": where == "path",
+        "schema": {"type": "string", **(schema or {})},
+    }
+
+
+_TIMES = [_in("since"), _in("until")]
+
+
 def describe(server: str) -> dict[str, Any]:
     """OpenAPI 3.1."""
     _, models = models_json_schema([(one, "serialization") for one in _MODELS], ref_template=_REF)
@@ -66,41 +80,34 @@ def _paths() -> dict[str, Any]:
     one, of_flow = [_in("id", "path")], [_in("flow", "path")]
     acted = _post("Act on an execution", [*one, _in("action", "path", _ACTIONS)], _STARTED)
     steered = _post("Steer a schedule", [*of_flow, _in("action", "path", _STEERING)], _ANYTHING)
+    listed = _get("Executions, newest first", [_in(name) for name in _FILTERS], "Execution")
+    sent = _post("Start an execution", [], _STARTED, _SENT)
+    read = {
+        "/executions/{id}": _get("One execution", one, "Execution", many=False),
+        "/executions/{id}/steps": _get("Its steps", one, "StepRecord"),
+        "/executions/{id}/attempts": _get("Its attempts", one, "Attempt"),
+        "/executions/{id}/logs": _get("Its log", [*one, _in("after"), _in("limit")], "LogLine"),
+        "/executions/{id}/tree": _get("Parent and children", one, None, many=False),
+        "/flows": _get("The flows of the app", [], None, many=False),
+        "/flows/{flow}": _get("One flow", of_flow, None, many=False),
+        "/flows/{flow}/schema": _get("The schema of its data", of_flow, None, many=False),
+        "/flows/{flow}/stats": _get("What ended", [*of_flow, *_TIMES], "FlowStats"),
+        "/workers": _get("The workers of the last day", [], "WorkerInfo"),
+        "/audit": _get("What people did", [], "AuditRecord"),
+        "/events": _get("Live updates, server-sent", [_in("execution")], None, many=False),
+        "/schedules": _get("The schedules", [], "Schedule"),
+        "/schedules/{flow}/windows": _get("Its windows", of_flow, "Window"),
+    }
     return {
-        "/executions": {
-            "get": _get("Executions, newest first", [_in(name) for name in _FILTERS], "Execution"),
-            "post": _post("Start an execution", [], _STARTED, _SENT),
-        },
-        "/executions/{id}": {"get": _get("One execution", one, "Execution", many=False)},
-        "/executions/{id}/steps": {"get": _get("Its steps", one, "StepRecord")},
-        "/executions/{id}/attempts": {"get": _get("Its attempts", one, "Attempt")},
-        "/executions/{id}/tree": {"get": _get("Parent and children", one, None, many=False)},
+        "/executions": {"get": listed, "post": sent},
+        **{path: {"get": described} for path, described in read.items()},
         "/executions/{id}/{action}": {"post": acted},
-        "/flows": {"get": _get("The flows of the app", [], None, many=False)},
-        "/flows/{flow}": {"get": _get("One flow", of_flow, None, many=False)},
-        "/flows/{flow}/schema": {"get": _get("The schema of its data", of_flow, None, many=False)},
-        "/workers": {"get": _get("The workers of the last day", [], "WorkerInfo")},
-        "/audit": {"get": _get("What people did", [], "AuditRecord")},
-        "/events": {
-            "get": _get("Live updates, as server-sent events", [_in("execution")], "Update")
-        },
-        "/schedules": {"get": _get("The schedules", [], "Schedule")},
-        "/schedules/{flow}/windows": {"get": _get("Its windows", of_flow, "Window")},
         "/schedules/{flow}/{action}": {"post": steered},
     }
 
 
 _ACTIONS = {"enum": ["retry", "cancel", "pause", "resume", "restart"]}
 _STEERING = {"enum": ["pause", "resume", "trigger"]}
-
-
-def _in(name: str, where: str = "query", schema: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": where,
-        "required": where == "path",
-        "schema": {"type": "string", **(schema or {})},
-    }
 
 
 def _get(

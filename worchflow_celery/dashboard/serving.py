@@ -5,6 +5,7 @@ from typing import Any
 
 import uvicorn
 from celery import Celery
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from worchflow_celery.dashboard.app import create_app
 from worchflow_celery.dashboard.security import Auth, Role, basic, is_loopback
@@ -47,10 +48,9 @@ def server(
             "give it auth (--auth-file), or let it listen on 127.0.0.1 behind a proxy that asks"
         )
     config = uvicorn.Config(
-        create_app(celery_app, auth, **options),
+        Under(root_path, create_app(celery_app, auth, **options)),
         host=host,
         port=port,
-        root_path=root_path,
         log_level="warning",
         # A page that listens to the stream of events would keep the server for ever.
         timeout_graceful_shutdown=1,
@@ -58,6 +58,23 @@ def server(
         lifespan="off",
     )
     return uvicorn.Server(config)
+
+
+class Under:
+    """Puts an app under a path, whether the proxy before it leaves the path in or takes it off."""
+
+    def __init__(self, path: str, app: ASGIApp) -> None:
+        self._path = f"/{path.strip('/')}" if path.strip("/") else ""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with the whole path, and which part of it is ours."""
+        if "path" in scope:
+            given = scope["path"]
+            inside = given == self._path or given.startswith(f"{self._path}/")
+            whole = given if inside else self._path + given
+            scope = {**scope, "root_path": self._path, "path": whole}
+        await self._app(scope, receive, send)
 
 
 def auth_file(path: str | Path) -> Auth:

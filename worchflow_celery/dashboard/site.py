@@ -78,7 +78,7 @@ class Site:
         self._down: StoreUnavailable | None = None
         self._asked_at = float("-inf")
         self.once = Once()
-        self.hub = Hub(lambda: getattr(self.worchflow, "watch")())  # noqa: B009
+        self.hub = Hub(lambda: self.worchflow.watch())
 
     @cached_property
     def worchflow(self) -> Worchflow:
@@ -168,20 +168,10 @@ class Site:
     def audit(self, user: str, action: str, target: str, n: int = 1) -> None:
         """Note what somebody did."""
         logger.info("%s: %s %s", user, action, target, extra={"user": user, "action": action})
-        trail = getattr(self.worchflow, "audit", None)
         try:
-            if trail is not None:
-                trail.record(action, target, who=user, n=n)
+            self.worchflow.audit.record(action, target, who=user, n=n)
         except StoreUnavailable:  # it is done, and the log has it
             logger.warning("Not in the audit trail: %s %s by %s", action, target, user)
-
-    def has(self, name: str) -> bool:
-        """Whether this version of the library has something."""
-        return hasattr(self.worchflow, name)
-
-    def can(self, operation: str) -> bool:
-        """Whether this version of the library has an operation."""
-        return callable(getattr(self.worchflow, operation, None))
 
 
 def site_of(request: Request) -> Site:

@@ -104,7 +104,7 @@ class Scale:
             length = _seconds((start, end))
             for number in range(1, min(100, int(length / step)) + 1):
                 place = left + (right - left) * number * step / length
-                if place - last >= 9 and place < 96:
+                if place - last >= 9 and place < min(96.0, right - 5 * bool(self.folded)):
                     plus = "+" if self.folded else ""
                     found.append(Tick(_percent(place), plus + _tick(number * step)))
                     last = place
