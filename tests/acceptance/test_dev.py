@@ -280,6 +280,17 @@ def test_persist_keeps_the_executions_for_the_next_time(
     assert id in second.run("ls").out
 
 
+def test_a_server_that_is_named_and_does_not_answer_is_5_without_its_password(
+    develop: Callable[..., Development],
+) -> None:
+    lost = develop("--redis", "redis://:s3cret@127.0.0.1:1/0")
+
+    assert lost.ended() == 5
+    assert "no redis-server answers at" in lost.text
+    assert "s3cret" not in lost.text
+    assert not (lost.project / ".worchflow").exists()
+
+
 def test_without_servers_it_says_how_to_get_them_and_is_5(
     develop: Callable[..., Development], tmp_path: Path
 ) -> None:

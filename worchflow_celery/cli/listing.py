@@ -50,13 +50,21 @@ def find(session: Session, wanted: Filters, *, limit: int, cursor: str | None = 
 def columns(session: Session, steps: Mapping[str, str], now: datetime) -> list[Column[Execution]]:
     """How executions are listed; ``steps`` names the last one of each."""
     return [
-        Column("STATUS", lambda e: wording.status(wording.state(e)), lambda e: e.status, _colour),
+        Column(
+            "STATUS",
+            lambda e: wording.status(wording.state(e)),
+            lambda e: e.status,
+            _colour,
+            rigid=True,
+        ),
         Column("FLOW", lambda e: e.flow),
         Column("STEP", lambda e: steps.get(e.id, "")),
-        Column("TRY", lambda e: tries(session, e), lambda e: e.attempt, right=True),
-        Column("AGE", lambda e: wording.age(e.created_at, now), _created, right=True),
-        Column("DURATION", lambda e: _ran(e, now), lambda e: _seconds(e, now), right=True),
-        Column("ID", lambda e: short(e.id), lambda e: e.id),
+        Column("TRY", lambda e: tries(session, e), lambda e: e.attempt, right=True, rigid=True),
+        Column("AGE", lambda e: wording.age(e.created_at, now), _created, right=True, rigid=True),
+        Column(
+            "DURATION", lambda e: _ran(e, now), lambda e: _seconds(e, now), right=True, rigid=True
+        ),
+        Column("ID", lambda e: short(e.id), lambda e: e.id, rigid=True),
         Column("ERROR", lambda e: wording.error(e.error)),
     ]
 

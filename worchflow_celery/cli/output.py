@@ -15,7 +15,7 @@ from worchflow_celery.cli.text import cut, padded, safe, width
 T = TypeVar("T")
 
 _GAP = "  "
-_LEAST = 8
+_LEAST = 6
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Column(Generic[T]):
     full: Callable[[T], object] | None = None
     colour: Callable[[T], str | None] | None = None
     right: bool = False
+    #: Shown in full as long as there is anything else to cut.
+    rigid: bool = False
 
 
 class Output:
@@ -79,7 +81,7 @@ class Output:
         cells = [[safe(column.shown(row)) for column in columns] for row in rows]
         headings = [column.heading for column in columns]
         widths = [max(map(width, every)) for every in zip(headings, *cells, strict=True)]
-        fitted = fit(widths, self.columns)
+        fitted = fit(widths, self.columns, [column.rigid for column in columns])
         self.line(self.paint(_row(headings, columns, fitted), bold=True))
         for row, texts in zip(rows, cells, strict=True):
             colours = [column.colour(row) if column.colour else None for column in columns]
@@ -95,12 +97,18 @@ def as_json(value: Any) -> str:
     return json.dumps(plain, ensure_ascii=True).replace("\x7f", "\\u007f")
 
 
-def fit(widths: Sequence[int], available: int) -> list[int]:
-    """Column widths that fit a terminal: the widest give way first."""
+def fit(widths: Sequence[int], available: int, rigid: Sequence[bool] = ()) -> list[int]:
+    """Column widths that fit a terminal: the widest give way first, rigid ones last."""
     fitted = list(widths)
     room = available - len(_GAP) * (len(widths) - 1)
-    while sum(fitted) > room and max(fitted) > _LEAST:
-        fitted[fitted.index(max(fitted))] -= 1
+    every = range(len(fitted))
+    soft = [number for number in every if not (rigid and rigid[number])]
+    for giving in filter(None, (soft, every)):
+        while sum(fitted) > room:
+            widest = max(giving, key=lambda number: fitted[number])
+            if fitted[widest] <= _LEAST:
+                break
+            fitted[widest] -= 1
     return fitted
 
 

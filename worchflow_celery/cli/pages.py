@@ -62,4 +62,4 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        fail(f'{error}: pip install "worchflow-celery[dashboard]"', codes.USAGE)
+        fail(str(error), codes.USAGE)

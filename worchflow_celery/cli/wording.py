@@ -54,7 +54,7 @@ def age(moment: datetime | None, now: datetime) -> str:
     gap = (now - moment).total_seconds()
     if gap < -0.5:
         return f"in {duration(round(-gap))}"
-    return duration(round(gap) if gap >= 1 else 0) if gap >= 1 else "now"
+    return " ".join(duration(int(gap)).split()[:2]) if gap >= 1 else "now"
 
 
 def moment(value: datetime | None) -> str:

@@ -61,11 +61,14 @@ class Places:
 
     def start(self) -> None:
         """Start what is ours; raises ``NoServers``."""
-        try:
-            self.redis.start()
-            self.mongod.start()
-        except ServersUnavailable as error:
-            raise NoServers(str(error)) from None
+        for server in (self.redis, self.mongod):
+            try:
+                server.start()
+            except ServersUnavailable as error:
+                away = (
+                    f"no {server.name} answers at {masked(server.url)}" if not server.owned else ""
+                )
+                raise NoServers(away or str(error)) from None
         # Only for its owner: the URLs may be somebody else's, with passwords.
         descriptor = os.open(VARIABLES, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with open(descriptor, "w") as file:
@@ -77,7 +80,7 @@ class Places:
             self.mongod.stop()
         finally:
             self.redis.stop()
-            with suppress(OSError):
+            with suppress(OSError, ServersUnavailable):  # they may never have started
                 if VARIABLES.read_text() == self._exports():  # not those of one started since
                     VARIABLES.unlink()
             self._clear()
