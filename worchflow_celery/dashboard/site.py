@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 HERE = Path(__file__).parent
 #: Seconds after which a store that says nothing is down, and those that one page may take.
-_SIGN_OF_LIFE, _PATIENCE = 1.5, 5.0
+_SIGN_OF_LIFE, _PATIENCE = 1.3, 5.0
 #: Seconds for which nobody asks a store again that was down, or one that was there.
 _REST, _FRESH = 0.7, 0.5
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
