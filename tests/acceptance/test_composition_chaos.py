@@ -2,24 +2,22 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from tests.acceptance.chronicle import Chronicle, Document, misplaced, most_open
+from tests.acceptance.composing import begin, deliver, fails, finish, signals
 from tests.acceptance.stage import SetUp, Stage
 from tests.support import Worker, eventually
 from worchflow_celery import Execution
-from worchflow_celery.errors import InvalidTransition
 
 pytestmark = pytest.mark.slow
 
 SEED = 4711
 #: Executions of each flow; with their children, all are twelve times as many.
 EACH = 16
-FAILS = ("handler", None, "child", None)
 #: Of the workers, which come one after the other while those before them are killed.
 POOLS = ("prefork", "threads") * 4
 KILLS = 6
@@ -44,8 +42,8 @@ def world(set_up: SetUp) -> Iterator[World]:
 
 def play(stage: Stage, chance: random.Random) -> World:
     workers = [start(stage, number).ready() for number in range(2)]
-    sent = begin(stage)
-    late = signals(chance)
+    sent = begin(stage, EACH)
+    late = signals(chance, EACH)
     share = len(late) // (KILLS + 2)
     deliver(stage, late, 2 * share)
     wrong = []
@@ -64,49 +62,8 @@ def start(stage: Stage, number: int) -> Worker:
     return stage.worker(f"worker-{number}", "-P", POOLS[number], "-c", "4")
 
 
-def begin(stage: Stage) -> list[str]:
-    """Send them, each flow in its turn."""
-    flows = ("order", "family", "bulk", "tasks", "booking", "limited")
-    return [
-        str(stage.send(flow, {"number": number, "fails": fails(number)}, id=f"{flow}-{number}"))
-        for number in range(EACH)
-        for flow in flows
-    ]
-
-
-def fails(number: int) -> str | None:
-    return FAILS[number % len(FAILS)]
-
-
-def signals(chance: random.Random) -> list[tuple[str, str, str]]:
-    """What all orders get, shuffled: the two approvals that each needs, its choice twice."""
-    found = []
-    for number in range(EACH):
-        choice = chance.choice(("pay", "drop"))
-        for name, which in (("approve", 1), ("approve", 2), (choice, 1), (choice, 2)):
-            found.append((f"order-{number}", name, f"{name}-{which} of order-{number}"))
-    chance.shuffle(found)
-    return found
-
-
-def deliver(stage: Stage, late: list[tuple[str, str, str]], count: int) -> None:
-    for _ in range(min(count, len(late))):
-        with suppress(InvalidTransition):  # it did not need the second choice
-            stage.worchflow.signal(*late.pop())
-
-
 def wait_for_effects(stage: Stage, count: int) -> None:
     eventually(lambda: len(stage.diary.lines()) >= count, within=60, what=f"{count} effects")
-
-
-def finish(stage: Stage) -> None:
-    ended = {"$in": ["completed", "failed", "cancelled"]}
-    executions = stage.collection("executions")
-    try:
-        eventually(lambda: not executions.count_documents({"status": {"$not": ended}}), within=60)
-    except AssertionError as error:
-        left = list(executions.find({"status": {"$not": ended}}))
-        raise AssertionError(f"seed {SEED}: {error}\n{left}\n{stage.log()[-20000:]}") from None
 
 
 def bookings(world: World, *, failed: bool) -> list[Execution]:
