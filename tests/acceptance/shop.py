@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 
+from tests.acceptance import composed
 from worchflow_celery import AsyncStep, Event, Step, Worchflow
 from worchflow_celery.models import ErrorInfo
 
@@ -96,6 +97,8 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
     define_failing(worchflow, effects, environment)
     define_saga(worchflow, effects)
     define_limited(worchflow, effects)
+    if environment.get("TEST_COMPOSED"):
+        composed.define(worchflow, effects.diary.write)
     if environment.get("TEST_VERSION") != "old":
         define_new(worchflow, effects)
     return app, worchflow, effects.diary

@@ -95,13 +95,16 @@ class Stage:
             raise AssertionError(f"{error}\n{self.log()}") from None
         return self.story(handle)
 
+    def collection(self, name: str) -> "pymongo.collection.Collection[dict[str, Any]]":
+        """One of the stage's collections, seen without the library."""
+        return self._client.get_default_database()[f"{self.bench.prefix}_{name}"]
+
     def documents(self, handle: ExecutionHandle[Any]) -> list[dict[str, Any]]:
         """All that MongoDB holds of an execution, seen without the library."""
-        database, prefix = self._client.get_default_database(), self.bench.prefix
         steps = {"_id": {"$gte": f"{handle.id} ", "$lt": f"{handle.id}!"}}
         return [
-            *database[f"{prefix}_executions"].find({"_id": handle.id}),
-            *database[f"{prefix}_steps"].find(steps),
+            *self.collection("executions").find({"_id": handle.id}),
+            *self.collection("steps").find(steps),
         ]
 
     def log(self) -> str:

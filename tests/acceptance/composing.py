@@ -1,0 +1,54 @@
+"""What is sent to composed flows: executions, some of which are to fail, and their signals."""
+
+import random
+from contextlib import suppress
+
+from tests.acceptance.stage import Stage
+from tests.support import eventually
+from worchflow_celery.errors import InvalidTransition
+
+FLOWS = ("order", "family", "bulk", "tasks", "booking", "limited")
+FAILS = ("handler", None, "child", None)
+
+
+def begin(stage: Stage, each: int) -> list[str]:
+    """Send so many of each flow, in turn; return their ids."""
+    return [
+        str(stage.send(flow, {"number": number, "fails": fails(number)}, id=f"{flow}-{number}"))
+        for number in range(each)
+        for flow in FLOWS
+    ]
+
+
+def fails(number: int) -> str | None:
+    """What fails in the booking of this number."""
+    return FAILS[number % len(FAILS)]
+
+
+def signals(chance: random.Random, each: int) -> list[tuple[str, str, str]]:
+    """What all orders get, shuffled: the two approvals that each needs, its choice twice."""
+    found = []
+    for number in range(each):
+        choice = chance.choice(("pay", "drop"))
+        for name, which in (("approve", 1), ("approve", 2), (choice, 1), (choice, 2)):
+            found.append((f"order-{number}", name, f"{name}-{which} of order-{number}"))
+    chance.shuffle(found)
+    return found
+
+
+def deliver(stage: Stage, late: list[tuple[str, str, str]], count: int) -> None:
+    """Send so many of the signals that are left."""
+    for _ in range(min(count, len(late))):
+        with suppress(InvalidTransition):  # it did not need the second choice
+            stage.worchflow.signal(*late.pop())
+
+
+def finish(stage: Stage) -> None:
+    """Wait until nothing is left to do."""
+    ended = {"$in": ["completed", "failed", "cancelled"]}
+    executions = stage.collection("executions")
+    try:
+        eventually(lambda: not executions.count_documents({"status": {"$not": ended}}), within=60)
+    except AssertionError as error:
+        left = list(executions.find({"status": {"$not": ended}}))
+        raise AssertionError(f"{error}\n{left}\n{stage.log()[-20000:]}") from None
