@@ -1,7 +1,7 @@
 """What a decorated function says: how it is called, what its event holds, what it returns."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -62,6 +62,8 @@ class Definition:
         self._adapter: TypeAdapter[Any] | None = None
         self._resolved = False
         self._returns: Any = None
+        #: The types that waits of this process have asked of signals; ``None``: anything.
+        self._signals: dict[str, list[Any]] = {}
         self._resolve(needed=False)
 
     def data(self, text: str) -> Any:
@@ -74,6 +76,29 @@ class Definition:
         except codec.UndecodableValue as error:
             raise InvalidEventData(f"the stored data for flow {self.id!r}: {error}") from error
         return self._validate_stored(value)
+
+    def takes_signals(self, names: Iterable[str], kind: Any) -> None:
+        """A wait asks this type of signals."""
+        for name in names:
+            known = self._signals.setdefault(name, [])
+            if kind not in known:
+                known.append(kind)
+
+    @property
+    def knows_signals(self) -> bool:
+        """Whether a signal can be refused where it is sent."""
+        return bool(self._signals)
+
+    def check_signal(self, name: str, text: str) -> None:
+        """Refuse a signal that fits none of the waits that are known here."""
+        kinds = self._signals.get(name, [None])
+        if None in kinds:
+            return
+        for kind in kinds:
+            with suppress(ValidationError, codec.UndecodableValue):
+                TypeAdapter(kind).validate_python(codec.decode(text, annotation=kind))
+                return
+        raise InvalidEventData(f"signal {name!r} for flow {self.id!r}: it is no {kinds[-1]}")
 
     def encode(self, data: object, limit: int) -> EncodedData:
         """Validate data and bring it into the form in which it is stored and compared."""

@@ -150,6 +150,10 @@ def signal(runtime: Runtime, execution_id: str, name: str, data: object) -> None
         raise InvalidTransition(
             f"execution {execution_id!r} is {status}: no signal reaches it any more"
         )
+    if any(one.knows_signals for one in runtime.definitions.values()):
+        flow, _ = runtime.store.executions.identity(execution_id) or ("", "")
+        if flow in runtime.definitions:
+            runtime.definitions[flow].check_signal(name, text)
     runtime.store.signals.insert(execution_id, name, text)
     call(runtime, execution_id, f"signal:{name}")
 

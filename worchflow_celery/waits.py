@@ -143,6 +143,9 @@ def receive(
     journal: Journal, name: str, names: Sequence[str], seconds: float | None, kind: Any
 ) -> tuple[str, Any] | None:
     """The first of these signals and its payload, of type ``kind``; ``None``: none in time."""
+    definition = journal.runtime.definitions.get(journal.claim.flow)
+    if definition is not None:
+        definition.takes_signals(names, kind)
     wait = Wait(journal, name, "signal")
     recorded = wait.recorded()
     if recorded is not None:
