@@ -75,7 +75,7 @@ def _keep(
     found = runtime.store.executions.identity(execution_id)
     if found is not None:
         runtime.store.signals.insert(execution_id, name, text, error)
-        dispatch.call(runtime, execution_id, f"signal:{name}")
+        dispatch.call(runtime, execution_id, dispatch.signal_of(name))
 
 
 def _described(exc: Any, traceback: Any) -> dict[str, str]:

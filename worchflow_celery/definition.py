@@ -110,7 +110,9 @@ class Definition:
         refusal = None
         for mode, by_alias in _DUMPS:
             try:
-                text = _encode(self.id, self._dumped(value, mode, by_alias), limit)
+                text = _encode(
+                    f"data for flow {self.id!r}", self._dumped(value, mode, by_alias), limit
+                )
             except InvalidEventData as error:
                 refusal = refusal or error
                 continue
@@ -218,21 +220,13 @@ def _decoded(text: str) -> Any:
 
 def encode_plain(flow_id: str, data: object, limit: int) -> EncodedData:
     """Data for a flow that nothing is known of: models and dataclasses as mappings."""
-    text = _encode(flow_id, _dump(flow_id, _ANYTHING, data, {}), limit)
+    text = _encode(f"data for flow {flow_id!r}", _dump(flow_id, _ANYTHING, data, {}), limit)
     return EncodedData(text, codec.fingerprint(text), {})
 
 
 def encode_signal(name: str, data: object, limit: int) -> str:
     """The payload of a signal, with its classes."""
-    try:
-        return codec.encode(data, limit=limit)
-    except codec.OversizedValue as error:
-        raise PayloadTooLarge(
-            f"the payload of signal {name!r} has at least {error.size} bytes; the limit is "
-            f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and send a reference"
-        ) from None
-    except codec.UnencodableValue as error:
-        raise InvalidEventData(f"the payload of signal {name!r}: {error}") from None
+    return _encode(f"the payload of signal {name!r}", data, limit)
 
 
 def _dump(flow_id: str, adapter: TypeAdapter[Any], value: object, how: Mapping[str, Any]) -> object:
@@ -243,16 +237,16 @@ def _dump(flow_id: str, adapter: TypeAdapter[Any], value: object, how: Mapping[s
         raise InvalidEventData(f"data for flow {flow_id!r}: {reason}") from None
 
 
-def _encode(flow_id: str, plain: object, limit: int) -> str:
+def _encode(what: str, plain: object, limit: int) -> str:
     try:
         return codec.encode(plain, limit=limit)
     except codec.OversizedValue as error:
         raise PayloadTooLarge(
-            f"data for flow {flow_id!r} has at least {error.size} bytes; the limit is "
+            f"{what} has at least {error.size} bytes; the limit is "
             f"{error.limit} (worchflow_max_payload_bytes): store it elsewhere and send a reference"
         ) from None
     except codec.UnencodableValue as error:
-        raise InvalidEventData(f"data for flow {flow_id!r}: {error}") from None
+        raise InvalidEventData(f"{what}: {error}") from None
 
 
 def _reasons(error: ValidationError) -> str:

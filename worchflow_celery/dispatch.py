@@ -155,7 +155,7 @@ def signal(runtime: Runtime, execution_id: str, name: str, data: object) -> None
         if flow in runtime.definitions:
             runtime.definitions[flow].check_signal(name, text)
     runtime.store.signals.insert(execution_id, name, text)
-    call(runtime, execution_id, f"signal:{name}")
+    call(runtime, execution_id, signal_of(name))
 
 
 def tell_parent(runtime: Runtime, parent: Mapping[str, Any] | None, status: str) -> None:
@@ -165,6 +165,11 @@ def tell_parent(runtime: Runtime, parent: Mapping[str, Any] | None, status: str)
     key = parent["key"]
     if status != "completed" or runtime.store.children.are_finished(parent["id"], key):
         call(runtime, parent["id"], children_of(key))
+
+
+def signal_of(name: str) -> str:
+    """What an execution waits for that waits for a signal."""
+    return f"signal:{name}"
 
 
 def children_of(key: str) -> str:

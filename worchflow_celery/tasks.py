@@ -8,14 +8,14 @@ from celery import chord, group
 from celery.canvas import Signature, _chain
 from kombu.exceptions import EncodeError
 
-from worchflow_celery import answers, codec
+from worchflow_celery import answers, codec, dispatch
 from worchflow_celery.errors import InvalidEventData, InvalidOption, StepTimeout, TaskFailed
 from worchflow_celery.journal import Journal
 from worchflow_celery.models import ErrorInfo
 from worchflow_celery.options import shown
 from worchflow_celery.publisher import express_queue
 from worchflow_celery.store.signals import Received
-from worchflow_celery.waits import Wait, awaited
+from worchflow_celery.waits import Wait
 
 
 def apply(journal: Journal, name: str, signature: Any, retries: int, seconds: float | None) -> Any:
@@ -68,7 +68,7 @@ class _Calls:
             if end is not None and not wait.left(end):
                 self._failed(_too_long(wait, seconds), None, last)
                 return None
-            wait.park(end, *map(awaited, names))
+            wait.park(end, *map(dispatch.signal_of, names))
 
     def _failed(self, error: Exception, cause: Mapping[str, str] | None, last: bool) -> None:
         self._wait.fail(error, told=last, cause=cause)

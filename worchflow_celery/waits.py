@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from worchflow_celery import codec
+from worchflow_celery import codec, dispatch
 from worchflow_celery.errors import InvalidEventData
 from worchflow_celery.journal import Journal
 from worchflow_celery.outcome import describe, name_of
@@ -160,13 +160,8 @@ def receive(
         if end is not None and not wait.left(end):
             wait.complete()
             return None
-        wait.park(end, *map(awaited, names))
+        wait.park(end, *map(dispatch.signal_of, names))
         journal.boundary()
-
-
-def awaited(name: str) -> str:
-    """What an execution waits for that waits for a signal."""
-    return f"signal:{name}"
 
 
 def _taken(wait: Wait, found: Received, kind: Any) -> tuple[str, Any]:

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 
-from tests.support import Bench, bring_forward, deliver, die, dispatcher, eventually, revive
+from tests.support import (
+    Bench,
+    bring_forward,
+    deliver,
+    die,
+    dispatcher,
+    eventually,
+    forget_results,
+    revive,
+)
 from worchflow_celery import AsyncStep, Event, ExecutionStatus, Step, Worchflow
 from worchflow_celery.errors import ExecutionFailed, StepTimeout, TaskFailed
 
@@ -98,6 +107,7 @@ def test_a_chord_gives_the_result_of_its_body(bench: Bench) -> None:
 
     assert handle.result(1) == 6
     worchflow.close()
+    forget_results(app)
 
 
 @pytest.mark.parametrize("shape", ["task", "chain", "group"])
