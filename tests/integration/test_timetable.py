@@ -132,7 +132,7 @@ def test_a_very_long_gap_costs_no_more_than_its_newest_windows(clockwork: Clockw
 
 def test_a_window_is_skipped_while_the_last_execution_has_not_ended(clockwork: Clockwork) -> None:
     clockwork.flow("slow", cron="* * * * * *", overlap="skip")
-    timetable = clockwork.gap("slow", SECOND)
+    timetable = clockwork.open()
 
     clockwork.until(timetable, lambda: len(clockwork.windows("slow")) >= 3)
 
