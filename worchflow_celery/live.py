@@ -11,6 +11,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any
@@ -30,8 +31,8 @@ from worchflow_celery.redis_client import connect
 
 logger = logging.getLogger(__name__)
 
-#: Events that the stream holds, about.
-KEPT = 10_000
+#: Entries that the stream holds, about; and how many events one of them holds at most.
+KEPT, TOGETHER = 2_000, 50
 #: Seconds after its last event for which the stream is kept.
 _KEPT_FOR = 86_400
 _LONGEST_TEXT = 500
@@ -39,17 +40,19 @@ _LONGEST_TEXT = 500
 _PATIENCE = 1.0
 #: Seconds of one blocking read, so that a watch hears soon that it is closed.
 _SLICE = 0.5
-_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
+_ID = re.compile(r"\d{1,20}(-\d{1,20}(-\d{1,4})?)?")
 _AWAY = (NoConnection, NoAnswer)
+#: The highest number that Redis gives to an entry, and one that no event of an entry has.
+_LAST, _WHOLE = 2**64 - 1, 10_000
 #: What is sent of a signal's arguments, beside ``error``.
 _SENT = frozenset(Update.model_fields)
-#: What a signal told, and what is told about it.
-_Told = tuple[Mapping[str, Any], dict[str, Any]]
-#: One call for many events: a pipeline of XADDs costs this process several times as much.
-#: KEYS: the stream. ARGV: its length, its life in seconds, events.
+#: An event, as it stands in the stream but for its time.
+_Told = dict[str, Any]
+#: One call for many events, and one text for many of them: an XADD for each costs this process
+#: several times as much. KEYS: the stream. ARGV: its length, its life in seconds, texts.
 _ADD = """
 for i = 3, #ARGV do
-  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', ARGV[i])
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'events', ARGV[i])
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
@@ -70,13 +73,13 @@ class Live:
 
     def tell(self, event: str, worker: str, told: Mapping[str, Any]) -> None:
         """Pass a signal on; never fails, never waits."""
-        about: dict[str, Any] = {"event": event, "at": utcnow(), "worker": worker}
+        about = {name: value for name, value in told.items() if name in _SENT}
         if "error" in told:  # now: it holds the frames that it was raised in
             about["error"] = _error(told["error"])
-            told = {name: value for name, value in told.items() if name != "error"}
+        about |= {"event": event, "at": utcnow(), "worker": worker}
         if told.get("status") is ExecutionStatus.COMPLETED:
-            self._outbox.put((told, {**about, "event": "execution_completed"}))
-        self._outbox.put((told, about))
+            self._outbox.put({**about, "event": "execution_completed"})
+        self._outbox.put(about)
 
     def close(self) -> None:
         """Send what is there, and close the connection."""
@@ -84,8 +87,8 @@ class Live:
         self._client.close()
 
     def _send(self, events: list[_Told]) -> None:
-        texts = [_written(*event) for event in events]
-        self._client.eval(_ADD, 1, self._key, KEPT, _KEPT_FOR, *texts)
+        some = (events[first : first + TOGETHER] for first in range(0, len(events), TOGETHER))
+        self._client.eval(_ADD, 1, self._key, KEPT, _KEPT_FOR, *map(_JSON.encode, some))
 
 
 class Watch(Iterator[Update]):
@@ -115,6 +118,8 @@ class Watch(Iterator[Update]):
             raise _unavailable(error) from error
         #: The last one that was seen; where it goes on.
         self.last_id = since or newest
+        #: The last entry that was read.
+        self._read_to = _before(self.last_id)
 
     def __iter__(self) -> "Watch":
         return self
@@ -155,7 +160,7 @@ class Watch(Iterator[Update]):
                 return []
             except RedisError as error:
                 raise _unavailable(error) from error
-            return [update for entry in entries if (update := self._seen(*entry))]
+            return [update for entry in entries for update in self._seen(*entry)]
 
     def close(self) -> None:
         """End the watch, from any thread; one that waits ends within half a second."""
@@ -165,7 +170,7 @@ class Watch(Iterator[Update]):
 
     def _read(self, timeout: float) -> list[tuple[str, Mapping[str, str]]]:
         answer: Any = self._client.xread(
-            {self._key: self.last_id}, count=500, block=round(timeout * 1000)
+            {self._key: self._read_to}, count=100, block=round(timeout * 1000)
         )
         # In whichever protocol it came; there is one stream.
         streams = answer.values() if isinstance(answer, dict) else [one[1] for one in answer or ()]
@@ -174,31 +179,43 @@ class Watch(Iterator[Update]):
     def _reconnect(self) -> None:
         newest = self._newest()
         # A Redis that has lost the stream, or its end, may count from an earlier time than before.
-        self.last_id = min(self.last_id, newest, key=_place)
+        self._read_to = min(self._read_to, newest, key=_place)
         self.connected = True
 
     def _newest(self) -> str:
         found: Any = self._client.xrevrange(self._key, count=1)
         return str(found[0][0]) if found else "0-0"
 
-    def _seen(self, id: str, fields: Mapping[str, str]) -> Update | None:
-        self.last_id = id
+    def _seen(self, entry: str, fields: Mapping[str, str]) -> Iterator[Update]:
+        """The wanted ones of an entry; it may hold some that were seen before."""
+        self._read_to, seen = entry, _place(self.last_id)
         try:
-            update = Update(**{**json.loads(fields["event"]), "id": id})
-        except (ValidationError, ValueError, KeyError, TypeError):
-            return None  # of another version, or none of ours
-        wanted = self._execution_id
-        return update if wanted is None or update.execution_id == wanted else None
+            events = list(json.loads(fields["events"]))
+        except (ValueError, KeyError, TypeError):
+            return  # none of ours
+        for number, event in enumerate(events):
+            id = f"{entry}-{number}"
+            if _place(id) <= seen and _place(id)[:2] == seen[:2]:
+                continue
+            self.last_id = id
+            with suppress(ValidationError, TypeError):  # of another version
+                update = Update(**{**event, "id": id})
+                if self._execution_id in (None, update.execution_id):
+                    yield update
 
 
-def _written(told: Mapping[str, Any], about: Mapping[str, Any]) -> str:
-    sent = {name: value for name, value in told.items() if name in _SENT}
-    return _JSON.encode({**sent, **about, "at": about["at"].isoformat()})
+def _before(id: str) -> str:
+    """Where to read on, for the entry of this update to come again."""
+    time, number, of_entry = _place(id)
+    if of_entry == _WHOLE:
+        return f"{time}-{number}"
+    return f"{time}-{number - 1}" if number else f"{max(time - 1, 0)}-{_LAST}"
 
 
-def _place(id: str) -> tuple[int, int]:
-    time, _, number = id.partition("-")
-    return int(time), int(number or 0)
+def _place(id: str) -> tuple[int, int, int]:
+    """The time and the number of an entry, and which one of it; without that it is all of it."""
+    time, number, of_entry = (*id.split("-"), "", "")[:3]
+    return int(time), int(number or 0), int(of_entry or _WHOLE)
 
 
 def _error(error: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_live import add_flows, gather, is_completed
+from tests.integration.test_live import add_flows, gather, is_completed, tell
 from tests.support import Bench, deliver, eventually, take
 from worchflow_celery import Worchflow, errors, servers, signals
 from worchflow_celery.live import Watch
@@ -42,10 +42,6 @@ def in_a_fork(work: Callable[[], None]) -> int:
         time.sleep(0.02)
     os.kill(pid, 9)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def tell(worchflow: Worchflow, name: str) -> None:
-    signals.execution_updated.send(worchflow, execution_id=name, flow="pay", status="queued")
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
