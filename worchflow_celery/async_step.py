@@ -2,13 +2,13 @@
 
 import asyncio
 import functools
-import inspect
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
+from worchflow_celery.callables import is_awaitable
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, running_step
 from worchflow_celery.errors import Interruption, StepTimeout
@@ -229,7 +229,7 @@ class AsyncStep(Parallel):
         started = elapsed()
         try:
             value = self._timed(call, timeout, name)
-            if not inspect.isawaitable(value):
+            if not is_awaitable(value):
                 return value
             left = None if timeout is None else timeout - (elapsed() - started)
             return await self._awaited(value, left, timeout, name)

@@ -1,6 +1,5 @@
 """What a handler is handed: steps that run once."""
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from worchflow_celery import options
+from worchflow_celery.callables import is_coroutine, is_generator
 from worchflow_celery.clock import elapsed
 from worchflow_celery.deadlines import Deadline, Watch
 from worchflow_celery.errors import InvalidOption, StepMisuse, StepTimeout
@@ -135,7 +135,7 @@ class Context:
         """Refuse what cannot be run; what has run is replayed, whatever its function is now."""
         if not callable(fn):
             raise StepMisuse(f"step {name!r}: {fn!r:.80} is not a function; write `lambda: ...`")
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        if is_generator(fn):
             raise StepMisuse(f"step {name!r}: a generator function has no result to be recorded")
 
     def _check_compensation(self, name: str, fn: object) -> None:
@@ -144,9 +144,9 @@ class Context:
             return
         if not callable(fn):
             raise StepMisuse(f"step {name!r}: compensate= is {fn!r:.80}, which is not a function")
-        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        if is_generator(fn):
             raise StepMisuse(f"step {name!r}: compensate= must not be a generator function")
-        if not self._is_async and inspect.iscoroutinefunction(fn):
+        if not self._is_async and is_coroutine(fn):
             raise StepMisuse(
                 f"step {name!r}: compensate= is a coroutine function: it needs an `async def` flow"
             )

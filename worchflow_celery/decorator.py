@@ -1,6 +1,5 @@
 """What ``@worchflow.flow(...)`` turns a function into, and which options it refuses."""
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from celery.utils.threads import LocalStack
 
 from worchflow_celery import cron
 from worchflow_celery.async_step import AsyncStep
+from worchflow_celery.callables import is_coroutine
 from worchflow_celery.definition import Definition
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
@@ -103,7 +103,7 @@ def check_limits(flow_id: str, given: FlowOptions) -> FlowOptions:
     try:
         if key is not None and not given.limited:
             raise InvalidOption("concurrency_key needs concurrency= or throttle=, which it is for")
-        if key is not None and (not callable(key) or inspect.iscoroutinefunction(key)):
+        if key is not None and (not callable(key) or is_coroutine(key)):
             raise InvalidOption(
                 f"concurrency_key is {shown(key)}: it must be a function (not async) that takes "
                 "the data and returns a string"

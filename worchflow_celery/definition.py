@@ -11,7 +11,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 
 from worchflow_celery import codec
-from worchflow_celery.callables import check_on_failure, check_signature
+from worchflow_celery.callables import check_on_failure, check_signature, is_coroutine
 from worchflow_celery.errors import InvalidEventData, PayloadTooLarge
 from worchflow_celery.models import Event
 from worchflow_celery.options import FlowOptions, searchable, shown
@@ -52,7 +52,7 @@ class Definition:
         self.function = function
         self.options = options
         self.wants_step = check_signature(flow_id, function)
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine(function)
         #: Called with event, error and step when an execution has failed.
         self.on_failure = on_failure
         if on_failure is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from worchflow_celery import codec, results
 from worchflow_celery.async_step import AsyncStep
+from worchflow_celery.callables import is_awaitable
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import logger_of
 from worchflow_celery.deadlines import Deadline
@@ -47,14 +48,14 @@ def call_aside(definition: Definition, fn: Callable[[], Any]) -> None:
 
     async def call() -> None:
         value = fn()
-        if inspect.isawaitable(value):
+        if is_awaitable(value):
             await value
 
     if definition.is_async:
         _run_coroutine(call())
         return
     value = copy_context().run(fn)
-    if inspect.isawaitable(value):
+    if is_awaitable(value):
         if inspect.iscoroutine(value):
             value.close()  # or Python would warn that nobody has awaited it
         raise StepMisuse("it returned an awaitable: it needs an `async def` flow")

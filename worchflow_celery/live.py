@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 
-from worchflow_celery.clock import utcnow
+from worchflow_celery.clock import timestamp
 from worchflow_celery.errors import InvalidOption, LiveUnavailable
 from worchflow_celery.models import ExecutionStatus
 from worchflow_celery.observed import Update
@@ -76,7 +76,7 @@ class Live:
         about = {name: value for name, value in told.items() if name in _SENT}
         if "error" in told:  # now: it holds the frames that it was raised in
             about["error"] = _error(told["error"])
-        about |= {"event": event, "at": utcnow(), "worker": worker}
+        about |= {"event": event, "at": timestamp(), "worker": worker}
         if told.get("status") is ExecutionStatus.COMPLETED:
             self._outbox.put({**about, "event": "execution_completed"})
         self._outbox.put(about)

@@ -43,7 +43,8 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
     while True:
         try:
             # With what it told last: whoever writes progress may not have come to it.
-            told = replace(settlement, progress=runtime.process.reporter.newest(claim))
+            progress = runtime.process.reporter.newest(claim)
+            told = replace(settlement, progress=progress) if progress else settlement
             if runtime.store.attempts.settle(claim, told, again=again):
                 return outcome
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":

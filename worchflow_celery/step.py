@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from worchflow_celery import children, options, tasks, waits
 from worchflow_celery.annotations import annotation_of
+from worchflow_celery.callables import is_awaitable, is_coroutine
 from worchflow_celery.clock import elapsed
 from worchflow_celery.context import SHORT_WAIT, running_step
 from worchflow_celery.deadlines import Deadline, Watch
@@ -236,7 +237,7 @@ class Step(Parallel):
             return self._recorded(run, value, fn, undo=options.undo)
 
     def _recorded(self, run: Run, value: T, fn: Callable[..., T], *, undo: bool = False) -> T:
-        if inspect.isawaitable(value):
+        if is_awaitable(value):
             if inspect.iscoroutine(value):
                 value.close()  # or Python would warn that nobody has awaited it
             raise StepMisuse(
@@ -279,5 +280,5 @@ class Step(Parallel):
     @staticmethod
     def _check(name: str, fn: object) -> None:
         Parallel._check(name, fn)
-        if inspect.iscoroutinefunction(fn):
+        if is_coroutine(fn):
             raise StepMisuse(f"step {name!r}: a coroutine function needs an `async def` flow")

@@ -1,7 +1,6 @@
 """Who may work on an execution: claim, renew, settle. Every write is fenced by epoch and token."""
 
 from collections.abc import Collection as Many
-from dataclasses import asdict
 
 from pymongo.collection import Collection
 from pymongo.errors import DocumentTooLarge, OperationFailure
@@ -169,7 +168,7 @@ class Attempts:
             "suspect": "$$REMOVE",
             "not_before": "$$REMOVE",
             "awaits": "$$REMOVE",
-            "owner": {"$literal": {"token": token, **asdict(owner)}},
+            "owner": {"$literal": {"token": token, **owner._asdict()}},
             "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
             "attempt_started_at": "$$NOW",
             "updated_at": "$$NOW",

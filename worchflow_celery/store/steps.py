@@ -1,6 +1,7 @@
 """Checkpoints: one insert each, never changed, the first writer wins."""
 
 from dataclasses import fields
+from operator import attrgetter
 
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
@@ -21,6 +22,7 @@ from worchflow_celery.store.timeline import step_record_of
 _KEY, _RUN, _KEY_END = " ", "\t", "!"
 
 _FIELDS = tuple(field.name for field in fields(Checkpoint))
+_VALUES = attrgetter(*_FIELDS)
 _RECORDED = dict.fromkeys((field.name for field in fields(Recorded)), 1)
 
 #: So many fit into one answer of the server, unless they are large.
@@ -46,8 +48,7 @@ class Steps:
         what is recorded.
         """
         document: Document = {"_id": _id_of(execution_id, checkpoint)}
-        for name in _FIELDS:
-            value = getattr(checkpoint, name)
+        for name, value in zip(_FIELDS, _VALUES(checkpoint), strict=True):
             if value is not None and value is not False:
                 document[name] = value
         with translated(self._database.settings):
