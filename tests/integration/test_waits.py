@@ -1,12 +1,11 @@
-"""Sleeps and signals: an execution that waits holds no worker, and is called back."""
+"""Waits for signals: an execution that waits holds no worker, and is called back."""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
 
-from tests.support import Bench, bring_forward, deliver, dispatcher, eventually
+from tests.support import deliver, dispatcher, eventually
 from worchflow_celery import AsyncStep, Event, ExecutionStatus, Step, Worchflow
 from worchflow_celery.errors import ExecutionFailed, ExecutionNotFound, InvalidTransition
 
@@ -18,116 +17,6 @@ def approval(worchflow: Worchflow) -> Any:
         return step.wait_for_signal("approve")
 
     return approval
-
-
-def test_a_sleeping_execution_holds_no_worker_and_no_message(
-    worchflow: Worchflow, celery_app: Celery, bench: Bench
-) -> None:
-    @worchflow.flow("sleeper")
-    def sleeper(event: Event[Any], step: Step) -> str:
-        step.sleep("nap", timedelta(hours=1))
-        return "rested"
-
-    handle = sleeper.send()
-
-    deliver(celery_app)
-
-    assert handle.status == ExecutionStatus.WAITING
-    assert bench.messages() == 0
-    due_at = handle.get().due_at
-    assert due_at is not None
-    assert timedelta(minutes=59) < due_at - datetime.now(UTC) <= timedelta(hours=1)
-
-
-def test_a_sleep_is_over_after_its_time_and_is_not_slept_again(
-    worchflow: Worchflow, celery_app: Celery
-) -> None:
-    ran: list[str] = []
-
-    @worchflow.flow("sleeper")
-    def sleeper(event: Event[Any], step: Step) -> str:
-        step.run("before", ran.append, "before")
-        step.sleep("nap", 1.2)
-        step.run("after", ran.append, "after")
-        return "rested"
-
-    handle = sleeper.send()
-    deliver(celery_app)
-
-    eventually(lambda: dispatcher(worchflow).sweep() and deliver(celery_app))
-
-    assert handle.result(1) == "rested"
-    assert ran == ["before", "after"]
-    assert handle.get().attempt == 1
-
-
-def test_an_execution_that_wakes_too_early_sleeps_on(
-    worchflow: Worchflow, celery_app: Celery, bench: Bench
-) -> None:
-    @worchflow.flow("sleeper")
-    def sleeper(event: Event[Any], step: Step) -> None:
-        step.sleep("nap", 3600)
-
-    handle = sleeper.send()
-    deliver(celery_app)
-    due = handle.get().due_at
-    bring_forward(bench, handle.id)
-
-    dispatcher(worchflow).sweep()
-    deliver(celery_app)
-
-    again = handle.get()
-    assert again.status == ExecutionStatus.WAITING
-    assert due is not None and again.due_at is not None
-    assert abs(again.due_at - due) < timedelta(seconds=1)
-
-
-def test_a_short_sleep_stays_on_the_worker(worchflow: Worchflow, celery_app: Celery) -> None:
-    @worchflow.flow("sleeper")
-    def sleeper(event: Event[Any], step: Step) -> str:
-        step.sleep("blink", 0.1)
-        step.sleep_until("past", datetime(2020, 1, 1, tzinfo=UTC))
-        return "rested"
-
-    handle = sleeper.send()
-
-    deliver(celery_app)
-
-    assert handle.result(1) == "rested"
-    assert [step.kind for step in worchflow.steps(handle.id)] == ["sleep", "sleep"]
-
-
-@pytest.mark.parametrize(
-    "sleep",
-    [
-        lambda step: step.sleep("nap", -1),
-        lambda step: step.sleep("nap", timedelta(days=4000)),
-        lambda step: step.sleep("nap", float("nan")),
-        lambda step: step.sleep("nap", "an hour"),
-        lambda step: step.sleep_until("nap", datetime(2040, 1, 1)),
-        lambda step: step.sleep_until("nap", datetime(2400, 1, 1, tzinfo=UTC)),
-        lambda step: step.sleep_until("nap", 5),
-        lambda step: step.wait_for_signal("approve", timeout=-1),
-        lambda step: step.wait_for_signal(""),
-        lambda step: step.wait_for_any("any", signals=[]),
-        lambda step: step.wait_for_any("any", signals="approve"),
-        lambda step: step.wait_for_any("any", signals=[5]),
-    ],
-)
-def test_a_wait_that_cannot_be_is_a_value_error(
-    worchflow: Worchflow, celery_app: Celery, sleep: Any
-) -> None:
-    @worchflow.flow("sleeper")
-    def sleeper(event: Event[Any], step: Step) -> str:
-        with pytest.raises(ValueError):
-            sleep(step)
-        return "refused"
-
-    handle = sleeper.send()
-
-    deliver(celery_app)
-
-    assert handle.result(1) == "refused"
 
 
 def test_a_signal_calls_the_execution_that_waits_for_it(
@@ -280,8 +169,6 @@ def test_a_signal_to_nobody_is_refused(
 def test_an_async_flow_waits_alike(worchflow: Worchflow, celery_app: Celery) -> None:
     @worchflow.flow("async")
     async def flow(event: Event[Any], step: AsyncStep) -> Any:
-        await step.sleep("blink", 0.01)
-        await step.sleep_until("past", datetime(2020, 1, 1, tzinfo=UTC))
         name, _ = await step.wait_for_any("either", signals=["a", "b"]) or ("", None)
         return name, await step.wait_for_signal("more", type=str)
 
@@ -296,12 +183,35 @@ def test_an_async_flow_waits_alike(worchflow: Worchflow, celery_app: Celery) -> 
     assert handle.result(1) == ("b", "text")
 
 
-def test_an_eager_execution_does_not_sleep_and_waits_where_it_is(
-    worchflow: Worchflow, celery_app: Celery
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda step: step.wait_for_signal("approve", timeout=-1),
+        lambda step: step.wait_for_signal(""),
+        lambda step: step.wait_for_any("any", signals=[]),
+        lambda step: step.wait_for_any("any", signals="approve"),
+        lambda step: step.wait_for_any("any", signals=[5]),
+    ],
+)
+def test_a_wait_that_cannot_be_is_a_value_error(
+    worchflow: Worchflow, celery_app: Celery, wait: Any
 ) -> None:
+    @worchflow.flow("patient")
+    def patient(event: Event[Any], step: Step) -> str:
+        with pytest.raises(ValueError):
+            wait(step)
+        return "refused"
+
+    handle = patient.send()
+
+    deliver(celery_app)
+
+    assert handle.result(1) == "refused"
+
+
+def test_an_eager_execution_waits_where_it_is(worchflow: Worchflow, celery_app: Celery) -> None:
     @worchflow.flow("eager")
     def eager(event: Event[Any], step: Step) -> Any:
-        step.sleep("nap", timedelta(days=30))
         return step.wait_for_signal("never", timeout=0.2)
 
     result = eager.apply(args=(None,))
