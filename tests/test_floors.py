@@ -16,7 +16,7 @@ options annotations inbox codec redaction results outcome settings shutdown dead
 cron callables definition
 outbox servers publisher redis_client leader live store
 leases reporter windows runtime auditing logbook figures
-dispatch pausing restarting canvas cuts replay cancelling bulk
+dispatch calling pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
 handle flow operations observing heartbeat termination recovery beat decorator app

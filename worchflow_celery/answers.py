@@ -10,7 +10,7 @@ from typing import Any
 
 from celery import Celery
 
-from worchflow_celery import codec, dispatch
+from worchflow_celery import calling, codec
 from worchflow_celery.errors import InvalidOption, StoreUnavailable
 from worchflow_celery.options import check_execution_id
 from worchflow_celery.outcome import describe
@@ -75,7 +75,7 @@ def _keep(
     found = runtime.store.executions.identity(execution_id)
     if found is not None:
         runtime.store.signals.insert(execution_id, name, text, error)
-        dispatch.call(runtime, execution_id, dispatch.signal_of(name))
+        calling.call(runtime, execution_id, calling.signal_of(name))
 
 
 def _described(exc: Any, traceback: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from worchflow_celery import cancelling, dispatch, handler, replay, signals
+from worchflow_celery import calling, cancelling, dispatch, handler, replay, signals
 from worchflow_celery.clock import elapsed
 from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
@@ -240,7 +240,7 @@ def _tell_family(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
         if isinstance(outcome, Cancelled):  # those that it has begun meanwhile
             cancelling.cancel_children(runtime, claim.id)
         if claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
-            dispatch.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
+            calling.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
             if not dispatch.is_followed(runtime, claim):
                 runtime.store.executions.followed_up(claim.id)
 

@@ -3,7 +3,7 @@
 import logging
 from contextlib import suppress
 
-from worchflow_celery import dispatch, replay, signals
+from worchflow_celery import calling, dispatch, replay, signals
 from worchflow_celery.errors import InvalidTransition
 from worchflow_celery.models import FINISHED, ExecutionStatus
 from worchflow_celery.runtime import Runtime
@@ -107,7 +107,7 @@ def _end(runtime: Runtime, present: Present) -> bool:
         status=ExecutionStatus.CANCELLED,
     )
     if awaited:
-        dispatch.tell_parent(runtime, present.parent, ExecutionStatus.CANCELLED)
+        calling.tell_parent(runtime, present.parent, ExecutionStatus.CANCELLED)
         if not followed:
             runtime.store.executions.followed_up(present.id)
     if followed:  # a worker sees to it that Celery goes on with what follows a failure

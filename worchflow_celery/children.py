@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from worchflow_celery import cancelling, codec, dispatch
+from worchflow_celery import calling, cancelling, codec, dispatch
 from worchflow_celery.definition import encode_plain
 from worchflow_celery.errors import ChildFailed, InvalidOption, PayloadTooLarge, StepTimeout
 from worchflow_celery.journal import Journal
@@ -90,7 +90,7 @@ class _Family:
                 return self._recorded(joined([one.result or "null" for one in children]))
             if end is not None and not wait.left(end):
                 raise self._given_up()
-            wait.park(end, dispatch.children_of(self._group))
+            wait.park(end, calling.children_of(self._group))
 
     def _looked_after(self, items: dict[str, Any]) -> list[Child]:
         """The children as they are; those that do not exist yet are started."""

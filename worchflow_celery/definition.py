@@ -84,11 +84,6 @@ class Definition:
             if kind not in known:
                 known.append(kind)
 
-    @property
-    def knows_signals(self) -> bool:
-        """Whether a signal can be refused where it is sent."""
-        return bool(self._signals)
-
     def check_signal(self, name: str, text: str) -> None:
         """Refuse a signal that fits none of the waits that are known here."""
         kinds = self._signals.get(name, [None])

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from worchflow_celery import cancelling, codec, dispatch, pausing
+from worchflow_celery import calling, cancelling, codec, dispatch, pausing
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import ExecutionFailed
 from worchflow_celery.models import ErrorInfo, Execution, ExecutionStatus
@@ -49,8 +49,8 @@ class ExecutionHandle(Generic[Out]):
     @property
     def status(self) -> ExecutionStatus:
         """The present status; raises ``ExecutionNotFound``."""
-        status, _, _ = self._runtime.store.executions.raw_result(self.id)
-        return ExecutionStatus(status)
+        status, _ = self._runtime.store.executions.status(self.id)
+        return status
 
     def result(self, timeout: float | timedelta | None = None) -> Out:
         """Wait for the end, ``timeout`` seconds at most (``None``: as long as it takes).
@@ -73,7 +73,7 @@ class ExecutionHandle(Generic[Out]):
 
     def signal(self, name: str, data: Any = None) -> None:
         """Send it a signal; see ``Worchflow.signal``."""
-        dispatch.signal(self._runtime, self.id, name, data)
+        calling.signal(self._runtime, self.id, name, data)
 
     def cancel(self, *, terminate: bool = False) -> Execution:
         """Cancel the execution; see ``Worchflow.cancel``."""

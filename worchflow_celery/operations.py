@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from worchflow_celery import bulk, cancelling, dispatch, options, pausing, restarting, scheduling
+from worchflow_celery import (
+    bulk,
+    calling,
+    cancelling,
+    dispatch,
+    options,
+    pausing,
+    restarting,
+    scheduling,
+)
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.flow import Flow
 from worchflow_celery.handle import ExecutionHandle
@@ -45,7 +54,7 @@ class Operations:
         for a finished execution, ``InvalidEventData`` or ``PayloadTooLarge`` for data that
         cannot be stored.
         """
-        dispatch.signal(self.runtime, _id_of(id), name, data)
+        calling.signal(self.runtime, _id_of(id), name, data)
 
     def retry(self, id: str) -> ExecutionHandle[Any]:
         """Put a failed or cancelled execution back in line.

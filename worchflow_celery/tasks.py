@@ -8,7 +8,7 @@ from celery import chord, group
 from celery.canvas import Signature, _chain
 from kombu.exceptions import EncodeError
 
-from worchflow_celery import answers, codec, dispatch
+from worchflow_celery import answers, calling, codec
 from worchflow_celery.errors import InvalidEventData, InvalidOption, StepTimeout, TaskFailed
 from worchflow_celery.journal import Journal
 from worchflow_celery.models import ErrorInfo
@@ -68,7 +68,7 @@ class _Calls:
             if end is not None and not wait.left(end):
                 self._failed(_too_long(wait, seconds), None, last)
                 return None
-            wait.park(end, *map(dispatch.signal_of, names))
+            wait.park(end, *map(calling.signal_of, names))
 
     def _failed(self, error: Exception, cause: Mapping[str, str] | None, last: bool) -> None:
         self._wait.fail(error, told=last, cause=cause)

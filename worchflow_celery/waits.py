@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from worchflow_celery import codec, dispatch
+from worchflow_celery import calling, codec
 from worchflow_celery.errors import InvalidEventData
 from worchflow_celery.journal import Journal
 from worchflow_celery.outcome import describe, name_of
@@ -160,7 +160,7 @@ def receive(
         if end is not None and not wait.left(end):
             wait.complete()
             return None
-        wait.park(end, *map(dispatch.signal_of, names))
+        wait.park(end, *map(calling.signal_of, names))
         journal.boundary()
 
 

@@ -77,15 +77,15 @@ class Executions:
             raise _not_found(execution_id)
         return execution_of(document)
 
+    def status(self, execution_id: str) -> tuple[ExecutionStatus, str]:
+        """The status of an execution, and its flow; raises ``ExecutionNotFound``."""
+        document = self._known(execution_id, "status", "flow")
+        return ExecutionStatus(document["status"]), document.get("flow", "")
+
     def raw_result(self, execution_id: str) -> tuple[str, str | None, Mapping[str, Any] | None]:
         """The status of an execution, its encoded result and its error."""
-        document = self._find_one(execution_id, dict.fromkeys(_OUTCOME, 1))
-        if document is None:
-            raise _not_found(execution_id)
-        status = document.get("status")
-        if status not in list(ExecutionStatus):
-            raise corrupt("execution", execution_id, ValueError("it has no status"))
-        return status, document.get("result"), document.get("error")
+        document = self._known(execution_id, *_OUTCOME)
+        return document["status"], document.get("result"), document.get("error")
 
     def find(self, filters: Mapping[str, Any], *, limit: int, cursor: str | None) -> Page:
         """A page of executions, newest first."""
@@ -170,6 +170,15 @@ class Executions:
             parent=dict(new.parent) if new.parent else None,
             depth=new.depth or None,
         )
+
+    def _known(self, execution_id: str, *fields: str) -> Document:
+        """These fields of an execution, of which one is its status."""
+        document = self._find_one(execution_id, dict.fromkeys(fields, 1))
+        if document is None:
+            raise _not_found(execution_id)
+        if document.get("status") not in list(ExecutionStatus):
+            raise corrupt("execution", execution_id, ValueError("it has no status"))
+        return document
 
     def _find_one(
         self, execution_id: str, projection: Mapping[str, Any] | None = None
