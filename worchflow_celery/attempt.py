@@ -236,13 +236,15 @@ def _check_budget(claim: Claim, checkpoints: list[Recorded], retries: int) -> No
 
 def _tell_family(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:
     """The end of an execution is its parent's affair, its cancellation that of its children."""
-    with suppress(StoreUnavailable):  # the dispatcher looks after the parent
-        if isinstance(outcome, Cancelled):  # those that it has begun meanwhile
+    called_off = isinstance(outcome, Cancelled)
+    heard_of = claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled)
+    with suppress(StoreUnavailable):  # a dispatcher sees to it later
+        if called_off:  # those that it has begun meanwhile
             cancelling.cancel_children(runtime, claim.id)
-        if claim.is_awaited and isinstance(outcome, Completed | Failed | Cancelled):
+        if heard_of:
             calling.tell_parent(runtime, claim.parent, _STATUS[type(outcome)])
-            if not dispatch.is_followed(runtime, claim):
-                runtime.store.executions.followed_up(claim.id)
+        if (called_off or heard_of) and not dispatch.is_followed(runtime, claim):
+            runtime.store.executions.followed_up(claim.id)
 
 
 def _tell(runtime: Runtime, claim: Claim, outcome: Outcome) -> None:

@@ -21,24 +21,23 @@ def cancel(runtime: Runtime, execution_id: str, *, terminate: bool = False) -> N
     Raises ``ExecutionNotFound``, and ``InvalidTransition`` for one that has ended or that is
     about to end as failed.
     """
-    _cancel(runtime, execution_id, terminate=terminate)
+    ended = _cancel(runtime, execution_id, terminate=terminate)
     cancel_children(runtime, execution_id, terminate=terminate)
+    if ended is not None:
+        _go_on(runtime, ended)
 
 
 def cancel_children(
     runtime: Runtime, execution_id: str, key: str | None = None, *, terminate: bool = False
 ) -> None:
     """Cancel the children that an execution, or one of its steps, waits for, and theirs."""
-    unfinished = runtime.store.children.unfinished
-    level = unfinished(execution_id, key)
-    while level:
-        for child in level:
-            with suppress(InvalidTransition):  # it has ended by itself
-                _cancel(runtime, child, terminate=terminate)
-        level = [grandchild for child in level for grandchild in unfinished(child)]
+    for child in runtime.store.children.unfinished(execution_id, key):
+        with suppress(InvalidTransition):  # it has ended by itself
+            cancel(runtime, child, terminate=terminate)
 
 
-def _cancel(runtime: Runtime, execution_id: str, *, terminate: bool) -> None:
+def _cancel(runtime: Runtime, execution_id: str, *, terminate: bool) -> Present | None:
+    """Cancel one alone; return it if that is its end, else a worker ends it."""
     endings = runtime.store.endings
     while True:
         present = endings.look(execution_id)
@@ -47,17 +46,17 @@ def _cancel(runtime: Runtime, execution_id: str, *, terminate: bool) -> None:
             continue
         _check(present)
         if present.ending is not None:
-            return  # as cancelled, already
+            return None  # it is about to be cancelled already
         if present.status == ExecutionStatus.PROCESSING:
-            done = endings.ask(execution_id, "cancel") is not None
-            if done and terminate:
-                _end_process(runtime, execution_id, present.worker)
+            if endings.ask(execution_id, "cancel") is not None:
+                if terminate:
+                    _end_process(runtime, execution_id, present.worker)
+                return None
         elif _is_to_undo(runtime, present):
-            done = _undo(runtime, present)
-        else:
-            done = _end(runtime, present)
-        if done:
-            return
+            if _undo(runtime, present):
+                return None
+        elif _end(runtime, present):
+            return present
 
 
 def _check(present: Present) -> None:
@@ -91,14 +90,10 @@ def _undo(runtime: Runtime, present: Present) -> bool:
 
 def _end(runtime: Runtime, present: Present) -> bool:
     """Nothing is to be undone: it ends here and now."""
-    followed = dispatch.is_followed(runtime, present.due)
-    awaited = bool(present.parent and present.parent.get("waits"))
-    done = runtime.store.endings.cancel(
-        present,
-        retention=runtime.settings.retention,
-        follow_up=dispatch.FOLLOW_UP if followed or awaited else None,
-    )
-    if not done:
+    followed = dispatch.is_followed(runtime, present.due) or _has_family(present)
+    follow_up = dispatch.FOLLOW_UP if followed else None
+    retention = runtime.settings.retention
+    if not runtime.store.endings.cancel(present, retention=retention, follow_up=follow_up):
         return False
     signals.execution_updated.send(
         runtime.sender,
@@ -106,13 +101,21 @@ def _end(runtime: Runtime, present: Present) -> bool:
         flow=present.flow,
         status=ExecutionStatus.CANCELLED,
     )
-    if awaited:
-        calling.tell_parent(runtime, present.parent, ExecutionStatus.CANCELLED)
-        if not followed:
-            runtime.store.executions.followed_up(present.id)
-    if followed:  # a worker sees to it that Celery goes on with what follows a failure
-        dispatch.republish(runtime, present.due)
     return True
+
+
+def _go_on(runtime: Runtime, ended: Present) -> None:
+    """What follows the end; should this process die before, a dispatcher sees to it."""
+    calling.tell_parent(runtime, ended.parent, ExecutionStatus.CANCELLED)
+    if dispatch.is_followed(runtime, ended.due):  # a worker has Celery go on as after a failure
+        dispatch.republish(runtime, ended.due)
+    elif _has_family(ended):
+        runtime.store.executions.followed_up(ended.id)
+
+
+def _has_family(present: Present) -> bool:
+    """Whether somebody waits for it, or it may have begun children."""
+    return present.epoch > 0 or bool(present.parent and present.parent.get("waits"))
 
 
 def _end_process(runtime: Runtime, execution_id: str, worker: str | None) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from celery.exceptions import Ignore, Reject
 
-from worchflow_celery import calling, canvas, codec, dispatch, options
+from worchflow_celery import calling, cancelling, canvas, codec, dispatch, options
 from worchflow_celery.attempt import Ended, attempt
 from worchflow_celery.definition import encode_plain
 from worchflow_celery.errors import (
@@ -146,6 +146,8 @@ class Delivery:
         finished = self._runtime.store.executions.follow_up(self._request.id)
         if finished is None:
             raise Ignore
+        if finished.status == "cancelled":
+            cancelling.cancel_children(self._runtime, finished.id)
         calling.tell_parent(self._runtime, finished.parent, finished.status)
         self._hand_back(finished.canvas)
         if finished.status == "completed":

@@ -98,13 +98,14 @@ def _end(
     *,
     result: str | None = None,
 ) -> Settlement:
+    followed = is_followed(runtime, claim) or claim.is_awaited or status == "cancelled"
     return Settlement(
         status,
         status,
         result=result,
         error=error,
         retention=runtime.settings.retention,
-        follow_up=FOLLOW_UP if is_followed(runtime, claim) or claim.is_awaited else None,
+        follow_up=FOLLOW_UP if followed else None,
         unwound=unwound is not None,
         compensated=unwound.compensated if unwound else None,
     )
