@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from tests.acceptance.lives import Lives, lives
 from tests.acceptance.stage import Stage
 from worchflow_celery import Execution, StepRecord
 
@@ -36,6 +37,7 @@ class Chronicle:
     records: dict[str, list[StepRecord]]
     #: Writes to checkpoints other than inserts, seen in the oplog.
     rewritten: int
+    lives: Lives
 
     @classmethod
     def of(cls, stage: Stage) -> "Chronicle":
@@ -49,6 +51,7 @@ class Chronicle:
             {one: stage.worchflow.get(one) for one in ids},
             {one: stage.worchflow.steps(one) for one in ids},
             rewrites(stage),
+            lives(stage),
         )
 
     def of_flow(self, flow: str) -> list[Execution]:
@@ -93,6 +96,18 @@ class Chronicle:
         compensations = (key for key in keys if key.startswith("compensate:"))
         return [key.removeprefix("compensate:") for key in dict.fromkeys(compensations)]
 
+    def undoable(self, execution_id: str) -> list[str]:
+        """The steps with a compensation that have completed, in their order."""
+        return [identity(one)[1] for one in self.checkpoints(execution_id) if one.get("undo")]
+
+    def handler_results(self, execution_id: str) -> dict[str, Any]:
+        """What the steps of the handler have recorded last, by key."""
+        return {
+            one.key: one.result
+            for one in self.records[execution_id]
+            if one.kind != "compensate" and not one.key.startswith("on_failure")
+        }
+
 
 def identity(checkpoint: Document) -> tuple[str, str]:
     """The execution, and what names a run of its step in an idempotency key."""
@@ -114,14 +129,6 @@ def rewrites(stage: Stage) -> int:
     steps = stage.collection("steps")
     oplog = steps.database.client["local"]["oplog.rs"]
     return oplog.count_documents({"ns": steps.full_name, "op": {"$in": ["u", "d"]}})
-
-
-def misplaced(stage: Stage) -> list[Document]:
-    """Executions that have ended and are due, or have not and are not."""
-    due = {"due_at": {"$exists": True}}
-    of_ended = {"status": {"$in": ENDED}, **due}
-    of_others = {"status": {"$nin": ENDED}, "due_at": {"$exists": False}}
-    return list(stage.collection("executions").find({"$or": [of_ended, of_others]}))
 
 
 def most_open(intervals: Sequence[tuple[float, float]]) -> int:

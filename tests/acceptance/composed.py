@@ -1,13 +1,14 @@
 """Flows that are composed of all that a flow can wait for; each tells what its steps gave it."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from celery import chain, group
+from celery import chain, chord, group
 
-from worchflow_celery import Event, Step, Worchflow
-from worchflow_celery.errors import ChildFailed, NonRetriableError
+from worchflow_celery import AsyncStep, Event, Step, Worchflow
+from worchflow_celery.errors import ChildFailed, NonRetriableError, StepTimeout
 from worchflow_celery.models import ErrorInfo
 
 Data = dict[str, Any]
@@ -23,16 +24,25 @@ class Actor:
     def __init__(self, write: Callable[..., None]) -> None:
         self._write = write
 
-    def act(self, event: Event[Any], step: Step, value: Any = None) -> Any:
+    def act(self, event: Event[Any], step: Step | AsyncStep, value: Any = None) -> Any:
         key = step.idempotency_key.removeprefix(f"{event.id}:")
         self._write("effect", event.id, key, f"{time.time():.6f}")
         time.sleep(PACE)
         return value
 
+    def book(self, event: Event[Any], step: Step, name: str) -> Any:
+        """A step that can be undone."""
+        return step.run(
+            name, self.act, event, step, name, compensate=lambda _: self.act(event, step)
+        )
 
-def define(worchflow: Worchflow, write: Callable[..., None]) -> None:
-    """All of them; ``write`` puts a line of words into the side-effect log."""
-    actor = Actor(write)
+    def tell(self, event: Event[Any], error: ErrorInfo, step: Step) -> None:
+        """What a flow's ``on_failure`` does."""
+        step.run("tell", self.act, event, step, error.message)
+
+
+def define(worchflow: Worchflow, actor: Actor) -> None:
+    """All of them, but for those that people change."""
     define_child(worchflow, actor)
     define_order(worchflow, actor)
     define_family(worchflow, actor)
@@ -40,6 +50,7 @@ def define(worchflow: Worchflow, write: Callable[..., None]) -> None:
     define_tasks(worchflow, actor)
     define_booking(worchflow, actor)
     define_limited(worchflow, actor)
+    define_swarm(worchflow, actor)
 
 
 def define_child(worchflow: Worchflow, actor: Actor) -> None:
@@ -81,6 +92,14 @@ def define_family(worchflow: Worchflow, actor: Actor) -> None:
         got["end"] = step.run("end", actor.act, event, step, len(got["many"]))
         return got
 
+    @worchflow.flow("guardian", **OPTIONS)
+    def guardian(event: Event[Data], step: Step) -> Data:
+        """Waits for children that end when a test lets them."""
+        held = {"count": 1, "hold": 0, "gate": "held"}
+        got = {"held": step.invoke_all("held", "steps", [held, held])}
+        got["end"] = step.run("end", actor.act, event, step)
+        return got
+
 
 def define_bulk(worchflow: Worchflow, actor: Actor) -> None:
     @worchflow.flow("bulk", **OPTIONS)
@@ -106,6 +125,10 @@ def define_tasks(worchflow: Worchflow, actor: Actor) -> None:
         time.sleep(PACE)
         return f"<{value}>"
 
+    @worchflow.app.task(name="join", shared=False)
+    def join(values: list[str]) -> str:
+        return "".join(values)
+
     @worchflow.flow("tasks", **OPTIONS)
     def tasks(event: Event[Data], step: Step) -> Data:
         number, again = event.data["number"], {"timeout": 4, "retries": 20}
@@ -114,6 +137,8 @@ def define_tasks(worchflow: Worchflow, actor: Actor) -> None:
         several = group(label.s(value) for value in ("a", "b"))
         got["several"] = step.apply("several", several, **again)
         got["chained"] = step.apply("chained", chain(label.s(number), label.s()), **again)
+        both = chord([label.s(value) for value in ("c", "d")], join.s())
+        got["both"] = step.apply("both", both, **again)
         got["last"] = step.run("last", actor.act, event, step, got["several"])
         return got
 
@@ -121,14 +146,10 @@ def define_tasks(worchflow: Worchflow, actor: Actor) -> None:
 def define_booking(worchflow: Worchflow, actor: Actor) -> None:
     """A saga; ``fails`` says whether the handler fails, or its child, or nothing."""
 
-    def tell(event: Event[Data], error: ErrorInfo, step: Step) -> None:
-        step.run("tell", actor.act, event, step, error.message)
-
-    @worchflow.flow("booking", on_failure=tell, **OPTIONS)
+    @worchflow.flow("booking", on_failure=actor.tell, **OPTIONS)
     def booking(event: Event[Data], step: Step) -> Data:
         def book(name: str) -> Any:
-            undo = lambda _: actor.act(event, step)  # noqa: E731
-            return step.run(name, actor.act, event, step, name, compensate=undo)
+            return actor.book(event, step, name)
 
         got = {"train": book("train"), "hotel": book("hotel")}
         got["pause"] = step.sleep("pause", 1.1)
@@ -153,4 +174,30 @@ def define_limited(worchflow: Worchflow, actor: Actor) -> None:
         got = {"one": step.run("one", actor.act, event, step, event.data["number"])}
         got["pause"] = step.sleep("pause", 0.2)
         got["two"] = step.run("two", actor.act, event, step, [])
+        return got
+
+    @worchflow.flow("paced", throttle=(2, 1.5), concurrency_key=customer, **OPTIONS)
+    def paced(event: Event[Data], step: Step) -> Data:
+        return {"one": step.run("one", actor.act, event, step, event.data["number"])}
+
+
+def define_swarm(worchflow: Worchflow, actor: Actor) -> None:
+    """An async flow whose first attempt fails, and one of whose children comes to no end."""
+
+    @worchflow.flow("swarm", retry_delay=0.2, **OPTIONS)
+    async def swarm(event: Event[Data], step: AsyncStep) -> Data:
+        async def item(number: int) -> int:
+            return int(await asyncio.to_thread(actor.act, event, step, number * 2))
+
+        values = await step.map("item", item, range(4), concurrency=2)
+        got: Data = {f"item[{number}]": value for number, value in enumerate(values)}
+        got |= await step.gather(left=lambda: item(10), right=lambda: item(20))
+        if event.attempt == 1:
+            raise ConnectionError("another attempt is needed")
+        got["one"] = await step.invoke("one", "child", {"number": event.data["number"]})
+        try:
+            await step.invoke("late", "idle", {"number": 0}, timeout=0.5)
+        except StepTimeout:
+            got["late"] = None
+        got["last"] = await step.run("last", item, sum(values))
         return got

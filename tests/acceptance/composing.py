@@ -3,11 +3,15 @@
 import random
 from contextlib import suppress
 
+from tests.acceptance.meddling import Meddler
 from tests.acceptance.stage import Stage
 from tests.support import eventually
 from worchflow_celery.errors import InvalidTransition
 
-FLOWS = ("order", "family", "bulk", "tasks", "booking", "limited")
+FLOWS = (
+    *("race", "trip", "repair", "order", "family", "bulk", "tasks", "booking"),
+    *("limited", "paced", "swarm"),
+)
 FAILS = ("handler", None, "child", None)
 
 
@@ -36,19 +40,29 @@ def signals(chance: random.Random, each: int) -> list[tuple[str, str, str]]:
     return found
 
 
-def deliver(stage: Stage, late: list[tuple[str, str, str]], count: int) -> None:
-    """Send so many of the signals that are left."""
+def deliver(stage: Stage, late: list[tuple[str, str, str]], count: int) -> list[str]:
+    """Send so many of the signals that are left; return the payloads of those accepted."""
+    accepted = []
     for _ in range(min(count, len(late))):
+        execution_id, name, payload = late.pop()
         with suppress(InvalidTransition):  # it did not need the second choice
-            stage.worchflow.signal(*late.pop())
+            stage.worchflow.signal(execution_id, name, payload)
+            accepted.append(payload)
+    return accepted
 
 
-def finish(stage: Stage) -> None:
+def finish(stage: Stage, meddler: Meddler) -> None:
     """Wait until nothing is left to do."""
-    ended = {"$in": ["completed", "failed", "cancelled"]}
     executions = stage.collection("executions")
+    unfinished = {"status": {"$nin": ["completed", "failed", "cancelled"]}}
+    meddler.end()
+
+    def is_over() -> bool:
+        meddler.see_to_the_rest()
+        return meddler.has_done_all and not executions.count_documents(unfinished)
+
     try:
-        eventually(lambda: not executions.count_documents({"status": {"$not": ended}}), within=60)
+        eventually(is_over, within=60)
     except AssertionError as error:
-        left = list(executions.find({"status": {"$not": ended}}))
+        left = list(executions.find(unfinished))
         raise AssertionError(f"{error}\n{left}\n{stage.log()[-20000:]}") from None

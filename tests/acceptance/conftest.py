@@ -9,11 +9,12 @@ import pytest
 
 from tests.acceptance.console import Console, console
 from tests.acceptance.stage import SetUp, Stage, staged
+from tests.acceptance.world import SEED, World, world_of
 from tests.support import Bench
 from worchflow_celery.servers import Servers
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def set_up(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> SetUp:
     """A stage on the servers that all tests share, or on those whose URLs it is given."""
     redis_url, database_url = running_servers.redis_url, running_servers.database_url
@@ -41,3 +42,9 @@ def desk(running_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> 
     with console(bench, tmp_path_factory.mktemp("console")) as made:
         yield made
     bench.clean()
+
+
+@pytest.fixture(scope="session", params=[SEED], ids="seed-{}".format)
+def world(set_up: SetUp, request: pytest.FixtureRequest) -> World:
+    """What is left of many composed executions under kills; the seed is in the tests' names."""
+    return world_of(set_up, request.param)

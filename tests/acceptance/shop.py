@@ -11,7 +11,7 @@ from typing import Any
 
 from celery import Celery
 
-from tests.acceptance import composed
+from tests.acceptance import composed, meddled
 from worchflow_celery import AsyncStep, Event, Step, Worchflow
 from worchflow_celery.models import ErrorInfo
 
@@ -98,7 +98,10 @@ def build(environment: Mapping[str, str]) -> tuple[Celery, Worchflow, Diary]:
     define_saga(worchflow, effects)
     define_limited(worchflow, effects)
     if environment.get("TEST_COMPOSED"):
-        composed.define(worchflow, effects.diary.write)
+        app.conf.result_backend = environment["TEST_REDIS_URL"]  # chords need one
+        actor = composed.Actor(effects.diary.write)
+        composed.define(worchflow, actor)
+        meddled.define(worchflow, actor, Path(environment["TEST_DIRECTORY"]) / "repaired")
     if environment.get("TEST_VERSION") != "old":
         define_new(worchflow, effects)
     return app, worchflow, effects.diary
