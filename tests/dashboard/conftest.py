@@ -36,6 +36,11 @@ class Payment(BaseModel):
 @pytest.fixture
 def shop(worchflow: Worchflow) -> Worchflow:
     """Flows that end well, badly, and with children."""
+    return furnished(worchflow)
+
+
+def furnished(worchflow: Worchflow) -> Worchflow:
+    """Give an app the flows of the shop."""
 
     @worchflow.flow("pay", retries=0, search=("customer",))
     def pay(event: Event[Payment], step: Step) -> dict[str, Any]:
