@@ -21,25 +21,31 @@ Filters = Mapping[str, Any]
 
 def retry_all(runtime: Runtime, filters: Filters) -> int:
     """Put all failed or cancelled executions back in line that a filter finds; return how many."""
-    changed = 0
-    for batch in runtime.store.bulk.batches(filters):
-        retried, due = runtime.store.bulk.retry(batch, secrets.token_hex(8))
-        changed += retried
-        for one in due:
-            dispatch.tell_queued(runtime, one.id, one.flow)
-            dispatch.republish(runtime, one)
-    return changed
+    return sum(retry_some(runtime, batch) for batch in runtime.store.bulk.batches(filters))
 
 
 def cancel_all(runtime: Runtime, filters: Filters) -> int:
     """Cancel all unfinished executions that a filter finds; return how many."""
+    return sum(cancel_some(runtime, batch) for batch in runtime.store.bulk.batches(filters))
+
+
+def retry_some(runtime: Runtime, execution_ids: Sequence[str]) -> int:
+    """Put those back in line that are failed or cancelled still; return how many."""
+    retried, due = runtime.store.bulk.retry(execution_ids, secrets.token_hex(8))
+    for one in due:
+        dispatch.tell_queued(runtime, one.id, one.flow)
+        dispatch.republish(runtime, one)
+    return retried
+
+
+def cancel_some(runtime: Runtime, execution_ids: Sequence[str]) -> int:
+    """Cancel those that have not ended; return how many."""
     changed = 0
-    for batch in runtime.store.bulk.batches(filters):
-        for execution_id in batch:
-            # One may end by itself before its turn, with its parent, or be removed.
-            with suppress(InvalidTransition, ExecutionNotFound):
-                cancelling.cancel(runtime, execution_id)
-                changed += 1
+    for execution_id in execution_ids:
+        # One may end by itself before its turn, with its parent, or be removed.
+        with suppress(InvalidTransition, ExecutionNotFound):
+            cancelling.cancel(runtime, execution_id)
+            changed += 1
     return changed
 
 

@@ -87,6 +87,38 @@ class AuditRecord(_Frozen):
     note: str | None = None
 
 
+class Batch(_Frozen):
+    """A job of the dashboard over all executions that a filter finds."""
+
+    id: str
+    #: ``retry`` or ``cancel``.
+    action: str
+    #: The query string of the list of executions that are meant.
+    filter: str
+    who: str
+    #: How many there were when it was begun; it looks at no more.
+    total: int
+    changed: int = 0
+    #: Those whose status did not allow it any more.
+    skipped: int = 0
+    #: ``waiting``, ``running``, ``stopped`` or ``completed``.
+    status: str
+    #: Where it goes on.
+    cursor: str | None = None
+    #: Why it was stopped.
+    note: str | None = None
+    created_at: datetime
+    seen_at: datetime
+    finished_at: datetime | None = None
+    #: Whether the process that ran it is gone: it goes on when it is asked to.
+    lost: bool = False
+
+    @property
+    def done(self) -> int:
+        """How many it has looked at."""
+        return self.changed + self.skipped
+
+
 class LogLine(_Frozen):
     """A line that a flow has logged."""
 

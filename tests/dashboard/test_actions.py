@@ -123,31 +123,6 @@ def test_a_selection_has_a_size(visitor: Visitor, ids: list[str]) -> None:
     assert visitor.post("/bulk", {"action": "retry", "id": ids}).status_code == 400
 
 
-def test_all_that_match_are_retried_after_a_confirmation(
-    visitor: Visitor, run: Run, shop: Worchflow
-) -> None:
-    failed = [run("pay", FAILING) for _ in range(3)]
-
-    asked = visitor.get("/bulk?status=failed").text
-    done = visitor.post("/bulk?status=failed", {"all": "1"}).text
-
-    assert "Retry 3 executions?" in asked
-    assert "3 executions are back in line" in done
-    assert {shop.get(one).status for one in failed} == {"queued"}
-
-
-def test_more_than_a_hundred_must_be_typed(visitor: Visitor, run: Run, bench: Any) -> None:
-    one = bench.collection("executions").find_one({"_id": run("pay", FAILING)})
-    copies = [{**one, "_id": f"copy-{number}"} for number in range(120)]
-    bench.collection("executions").insert_many(copies)
-
-    refused = visitor.post("/bulk?status=failed", {"all": "1", "typed": "120"})
-    done = visitor.post("/bulk?status=failed", {"all": "1", "typed": "121"})
-
-    assert refused.status_code == 409
-    assert "121 executions are back in line" in done.text
-
-
 def test_a_schedule_is_paused_resumed_and_run_now(visitor: Visitor, shop: Worchflow) -> None:
     visitor.post("/act", {"action": "pause-schedule", "flow": "nightly", "token": "1"})
     paused = shop.schedules()[0].paused

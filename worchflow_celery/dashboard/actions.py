@@ -1,23 +1,21 @@
-"""What an operator does: one execution or schedule, several, or all that match."""
+"""What an operator does with one execution or schedule, or with several."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
 from urllib.parse import parse_qs, quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from worchflow_celery.app import Worchflow
-from worchflow_celery.dashboard import lists
 from worchflow_celery.dashboard.errors import Problem
 from worchflow_celery.dashboard.guard import body_of
-from worchflow_celery.dashboard.queries import Query
 from worchflow_celery.dashboard.site import Site, access_of, site_of
 from worchflow_celery.errors import InvalidTransition, WorchflowError
 
 ON_EXECUTIONS = ("retry", "cancel", "pause", "resume", "restart")
+ON_SELECTED = ("retry", "cancel", "restart")
 ON_SCHEDULES = ("trigger", "pause-schedule", "resume-schedule")
 #: A selection of a page is no more than this.
 MOST_SELECTED = 200
@@ -79,51 +77,25 @@ def steer(site: Site, request: Request, action: str, flow: str) -> str:
 
 
 async def bulk(request: Request) -> Response:
-    """``POST /bulk``: the selected ones, or with ``all`` what a confirmed filter finds."""
+    """``POST /bulk``: the selected ones."""
     site, form = site_of(request), await form_of(request)
-    action, ids = first(form, "action"), form.get("id", [])
-    if first(form, "all"):
-        return await run_in_threadpool(_retry_all, site, request, form)
-    if action not in ("retry", "cancel"):
-        raise Problem(400, f"action is {action!r:.60}: it must be retry or cancel")
-    if not 1 <= len(ids) <= MOST_SELECTED:
-        raise Problem(400, f"{len(ids)} executions are selected: select 1 to {MOST_SELECTED}")
-    done, refused = await run_in_threadpool(_each, site, request, action, ids)
+    action = first(form, "action")
+    ids, token = form.get("id", []), first(form, "token")
+    done, refused = await run_in_threadpool(each, site, request, action, ids, token)
     context = {"action": action, "done": done, "refused": refused, "back": first(form, "back")}
     return site.page(request, "bulk.html", context)
 
 
-def confirm(request: Request) -> Response:
-    """``GET /bulk``: how many the filter finds, and whether all of them are meant."""
-    site = site_of(request)
-    _check_bulk(site, request)
-    with site.reading() as worchflow:
-        query = lists.query_of(worchflow, request)
-        count = _retrying(worchflow, query, dry_run=True)
-    return site.page(request, "confirm.html", {"query": query, "count": count})
-
-
-def _retry_all(site: Site, request: Request, form: Form) -> Response:
-    _check_bulk(site, request)
-    with site.reading() as worchflow:
-        query = lists.query_of(worchflow, request)
-        count = _retrying(worchflow, query, dry_run=True)
-    if count > 100 and first(form, "typed").strip() != str(count):
-        raise Problem(409, f"{count} executions match now: type that number to confirm")
-    changed = _retrying(site.worchflow, query, dry_run=False)
-    site.audit(access_of(request).user, "retry-all", f"executions {query.words()}", changed)
-    context = {"action": "retry", "done": [], "refused": [], "changed": changed, "back": "?"}
-    return site.page(request, "bulk.html", context)
-
-
-def _each(
-    site: Site, request: Request, action: str, ids: list[str]
+def each(
+    site: Site, request: Request, action: str, ids: Sequence[str], token: str
 ) -> tuple[list[str], list[tuple[str, str]]]:
+    """Act on each, once: ids of what there is to see, and those that refused, with the reason."""
+    check_selected(action, ids)
     done, refused = [], []
     for one in dict.fromkeys(ids):
         try:
-            perform(site, request, action, one)
-            done.append(one)
+            key = (token, action, one)
+            done.append(site.once(key, partial(perform, site, request, action, one)))
         except Problem as problem:
             refused.append((one, problem.detail))
         except WorchflowError as error:
@@ -131,25 +103,12 @@ def _each(
     return done, refused
 
 
-def _retrying(worchflow: Worchflow, query: Query, *, dry_run: bool) -> int:
-    return worchflow.retry_all(**_filters(query), dry_run=dry_run)
-
-
-def _filters(query: Query) -> dict[str, Any]:
-    if query.id:
-        raise Problem(400, "many executions are chosen by status, flow and time, not by an id")
-    return {
-        "status": list(query.status) or None,
-        "flow": query.flow or None,
-        "search": dict([query.search]) if query.search else None,
-        "after": query.since,
-        "before": query.before,
-    }
-
-
-def _check_bulk(site: Site, request: Request) -> None:
-    if site.options.read_only or not access_of(request).may("admin"):
-        raise Problem(403, "to act on all that match needs the role admin")
+def check_selected(action: str, ids: Sequence[str]) -> None:
+    """Raise ``Problem`` for what cannot be done with a selection."""
+    if action not in ON_SELECTED:
+        raise Problem(400, f"action is {action!r:.60}: it must be one of {', '.join(ON_SELECTED)}")
+    if not 1 <= len(ids) <= MOST_SELECTED:
+        raise Problem(400, f"{len(ids)} executions are selected: select 1 to {MOST_SELECTED}")
 
 
 async def form_of(request: Request) -> Form:

@@ -4,15 +4,15 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from worchflow_celery.clock import utcnow
-from worchflow_celery.dashboard import actions, forms, lists, openapi, sending, staff, stream
+from worchflow_celery.dashboard import actions, forms, lists, many, openapi, sending, staff, stream
 from worchflow_celery.dashboard import detail as pages
-from worchflow_celery.dashboard.errors import Problem, body_of
+from worchflow_celery.dashboard.bodies import answer, body_of, known
+from worchflow_celery.dashboard.errors import Problem
 from worchflow_celery.dashboard.flows import about
-from worchflow_celery.dashboard.guard import body_of as raw_body
 from worchflow_celery.dashboard.queries import moment, whole
 from worchflow_celery.dashboard.schedules import coming
 from worchflow_celery.dashboard.site import Site, access_of, site_of
@@ -32,7 +32,7 @@ def executions(request: Request) -> Response:
         found = lists.rows_of(worchflow, query)
     redactor = site.redactor(request)
     items = [_listed(row, redactor.execution(row.execution)) for row in found.rows]
-    return _json({"items": items, "cursor": found.cursor, "broken": list(found.broken)})
+    return answer({"items": items, "cursor": found.cursor, "broken": list(found.broken)})
 
 
 def execution(request: Request) -> Response:
@@ -40,7 +40,7 @@ def execution(request: Request) -> Response:
     site = site_of(request)
     with site.reading() as worchflow:
         found = worchflow.get(request.path_params["id"])
-    return _json(site.redactor(request).execution(found).model_dump(mode="json"))
+    return answer(site.redactor(request).execution(found).model_dump(mode="json"))
 
 
 def steps(request: Request) -> Response:
@@ -51,7 +51,7 @@ def steps(request: Request) -> Response:
         records = worchflow.steps(found.id)[:_MOST_STEPS]
     redactor = site.redactor(request)
     items = [redactor.step(found.flow, one).model_dump(mode="json") for one in records]
-    return _json({"items": items})
+    return answer({"items": items})
 
 
 def attempts(request: Request) -> Response:
@@ -60,7 +60,7 @@ def attempts(request: Request) -> Response:
     with site.reading() as worchflow:
         found = worchflow.get(request.path_params["id"])
     shown = site.redactor(request).execution(found)
-    return _json({"items": [one.model_dump(mode="json") for one in shown.attempts]})
+    return answer({"items": [one.model_dump(mode="json") for one in shown.attempts]})
 
 
 def logs(request: Request) -> Response:
@@ -71,7 +71,7 @@ def logs(request: Request) -> Response:
         found = worchflow.get(request.path_params["id"])
         lines = worchflow.logs(found.id, after=after or None, limit=limit)
     shown = [pages.redacted(site.redactor(request), found.flow, one) for one in lines]
-    return _json({"items": [one.model_dump(mode="json") for one in shown]})
+    return answer({"items": [one.model_dump(mode="json") for one in shown]})
 
 
 def tree(request: Request) -> Response:
@@ -84,18 +84,18 @@ def tree(request: Request) -> Response:
     redactor = site.redactor(request)
     children = [_listed(row, redactor.execution(row.execution)) for row in family.children.rows]
     parent = redactor.execution(family.parent).model_dump(mode="json") if family.parent else None
-    return _json({"id": found.id, "parent": parent, "children": children})
+    return answer({"id": found.id, "parent": parent, "children": children})
 
 
 async def send(request: Request) -> Response:
     """``POST executions``: ``{"flow": …, "data": …, "id": …, "delay": …}``; 202 with its id."""
-    site, body = site_of(request), await _body(request)
+    site, body = site_of(request), await body_of(request)
     flow = check_id(body.get("flow"), "flow id")
     key = body.get("id") or request.headers.get("idempotency-key")
     delay = body.get("delay")
     if delay is not None and (isinstance(delay, bool) or not isinstance(delay, int | float)):
         raise Problem(400, f"delay is {delay!r:.60}: it must be seconds")
-    _known(body, {"flow", "data", "id", "delay"})
+    known(body, {"flow", "data", "id", "delay"})
     return await run_in_threadpool(_send, site, request, (flow, key, delay), body.get("data"))
 
 
@@ -114,16 +114,16 @@ def _send(site: Site, request: Request, draft: tuple[str, Any, Any], data: Any) 
     site.audit(access_of(request).user, "send", handle.id)
     base = request.scope.get("root_path", "")
     headers = {"location": f"{base}{_BASE}{actions.url_of(handle.id)}"}
-    return _json({"id": handle.id, "status": handle.status.value}, 202, headers)
+    return answer({"id": handle.id, "status": handle.status.value}, 202, headers)
 
 
 async def act(request: Request) -> Response:
     """``POST executions/{id}/{action}``: 202, or 409 with the present status."""
-    site, body = site_of(request), await _body(request)
+    site, body = site_of(request), await body_of(request)
     execution_id, action = request.path_params["id"], request.path_params["action"]
     if action not in actions.ON_EXECUTIONS:
         raise Problem(404, f"there is no action {action!r:.60}")
-    _known(body, {"from_step"})
+    known(body, {"from_step"})
     key = (request.headers.get("idempotency-key", ""), action, execution_id)
     found = await run_in_threadpool(
         site.once,
@@ -131,13 +131,13 @@ async def act(request: Request) -> Response:
         lambda: actions.perform(site, request, action, execution_id, body.get("from_step")),
     )
     status = await run_in_threadpool(lambda: site.worchflow.get(found).status.value)
-    return _json({"id": found, "status": status}, 202)
+    return answer({"id": found, "status": status}, 202)
 
 
 def flows(request: Request) -> Response:
     """``GET flows``: those that this app defines."""
     site = site_of(request)
-    return _json({"items": [_flow(site, name) for name in sorted(site.worchflow.flows)]})
+    return answer({"items": [_flow(site, name) for name in sorted(site.worchflow.flows)]})
 
 
 def flow(request: Request) -> Response:
@@ -145,7 +145,7 @@ def flow(request: Request) -> Response:
     site, name = site_of(request), request.path_params["flow"]
     if name not in site.worchflow.flows:
         raise Problem(404, f"this app defines no flow {name!r:.100}")
-    return _json(_flow(site, name))
+    return answer(_flow(site, name))
 
 
 def stats(request: Request) -> Response:
@@ -154,7 +154,7 @@ def stats(request: Request) -> Response:
     since, until = (moment(params.get(name, ""), name) for name in ("since", "until"))
     with site_of(request).reading() as worchflow:
         found = worchflow.stats(request.path_params["flow"], since=since, until=until)
-    return _json({"items": [one.model_dump(mode="json") for one in found]})
+    return answer({"items": [one.model_dump(mode="json") for one in found]})
 
 
 def schema(request: Request) -> Response:
@@ -162,13 +162,13 @@ def schema(request: Request) -> Response:
     site, name = site_of(request), request.path_params["flow"]
     if name not in site.worchflow.flows:
         raise Problem(404, f"this app defines no flow {name!r:.100}")
-    return _json(_schema(site, name) or {})
+    return answer(_schema(site, name) or {})
 
 
 def schedules(request: Request) -> Response:
     """``GET schedules``."""
     with site_of(request).reading() as worchflow:
-        return _json({"items": [one.model_dump(mode="json") for one in worchflow.schedules()]})
+        return answer({"items": [one.model_dump(mode="json") for one in worchflow.schedules()]})
 
 
 def windows(request: Request) -> Response:
@@ -180,13 +180,13 @@ def windows(request: Request) -> Response:
             raise Problem(404, f"flow {flow!r:.100} has no schedule in this app")
         items = [one.model_dump(mode="json") for one in worchflow.windows(flow, limit=60)]
     ahead = [] if found.paused else coming(found, utcnow())
-    return _json({"items": items, "coming": [one.isoformat() for one in ahead]})
+    return answer({"items": items, "coming": [one.isoformat() for one in ahead]})
 
 
 async def steer(request: Request) -> Response:
     """``POST schedules/{flow}/pause``, ``resume`` or ``trigger``."""
     site, name = site_of(request), request.path_params["action"]
-    await _body(request)
+    await body_of(request)
     action = name if name == "trigger" else f"{name}-schedule"
     if action not in actions.ON_SCHEDULES:
         raise Problem(404, f"there is no action {name!r:.60}")
@@ -195,40 +195,22 @@ async def steer(request: Request) -> Response:
     where = await run_in_threadpool(
         site.once, key, lambda: actions.steer(site, request, action, flow)
     )
-    return _json({"flow": flow, "action": name, "see": where}, 202)
+    return answer({"flow": flow, "action": name, "see": where}, 202)
 
 
 def workers(request: Request) -> Response:
     """``GET workers``: those that live, and those that ended within a day."""
-    return _json({"items": [one.model_dump(mode="json") for one in staff.workers_of(request)]})
+    return answer({"items": [one.model_dump(mode="json") for one in staff.workers_of(request)]})
 
 
 def audit(request: Request) -> Response:
     """``GET audit``: who did what."""
-    return _json({"items": [one.model_dump(mode="json") for one in staff.records_of(request)]})
+    return answer({"items": [one.model_dump(mode="json") for one in staff.records_of(request)]})
 
 
 def description(request: Request) -> Response:
     """``GET openapi.json``."""
-    return _json(openapi.describe(request.scope.get("root_path", "") + _BASE))
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """The JSON object of a request; none is an empty one."""
-    text = await raw_body(request, site_of(request))
-    kind = request.headers.get("content-type", "").partition(";")[0]
-    if text and kind != "application/json":
-        raise Problem(415, "the body must be application/json")
-    body = body_of(text) if text else {}
-    if not isinstance(body, dict):
-        raise Problem(400, "the body must be a JSON object")
-    return body
-
-
-def _known(body: dict[str, Any], names: set[str]) -> None:
-    unknown = sorted(set(body) - names)
-    if unknown:
-        raise Problem(400, f"{unknown[0]!r:.60} is not known; there are {', '.join(sorted(names))}")
+    return answer(openapi.describe(request.scope.get("root_path", "") + _BASE))
 
 
 def _listed(row: Row, shown: Execution) -> dict[str, Any]:
@@ -254,10 +236,6 @@ def _schema(site: Site, flow: str) -> dict[str, Any] | None:
     return forms.schema_of(known.definition.event_type) if known else None
 
 
-def _json(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse(body, status, {"cache-control": "no-store", **(headers or {})})
-
-
 ROUTES: list[BaseRoute] = [
     Route(f"{_BASE}/openapi.json", description),
     Route(f"{_BASE}/events", stream.events),
@@ -265,6 +243,8 @@ ROUTES: list[BaseRoute] = [
     Route(f"{_BASE}/audit", audit),
     Route(f"{_BASE}/executions", executions),
     Route(f"{_BASE}/executions", send, methods=["POST"]),
+    Route(f"{_BASE}/executions:bulk", many.act, methods=["POST"]),
+    Route(f"{_BASE}/batches/{{id}}", many.batch),
     Route(f"{_BASE}/executions/{{id:path}}/steps", steps),
     Route(f"{_BASE}/executions/{{id:path}}/attempts", attempts),
     Route(f"{_BASE}/executions/{{id:path}}/logs", logs),

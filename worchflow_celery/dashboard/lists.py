@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from worchflow_celery.app import Worchflow
-from worchflow_celery.dashboard import queries
+from worchflow_celery.dashboard import jobs, queries
 from worchflow_celery.dashboard.charts import columns, together
 from worchflow_celery.dashboard.queries import Query
-from worchflow_celery.dashboard.site import Site, site_of
+from worchflow_celery.dashboard.security import Access
+from worchflow_celery.dashboard.site import Site, access_of, site_of
 from worchflow_celery.models import Execution, ExecutionStatus
 from worchflow_celery.observed import FlowStats
 from worchflow_celery.redaction import Redactor
@@ -26,7 +27,7 @@ def executions(request: Request) -> Response:
         rows = rows_of(worchflow, query)
         counts = counts_of(worchflow, query)
         stats = worchflow.stats(query.flow or None)
-    context = _context(site, query, rows, site.redactor(request))
+    context = _context(site, query, rows, site.redactor(request), access_of(request))
     return site.page(
         request, "executions.html", {**context, **_chart(stats), "counts": counts, "live": "list"}
     )
@@ -34,9 +35,7 @@ def executions(request: Request) -> Response:
 
 def query_of(worchflow: Worchflow, request: Request) -> Query:
     """What the address asks for; raises ``InvalidOption``."""
-    flows = worchflow.flows.values()
-    fields = {name for flow in flows for name in flow.definition.options.search}
-    return queries.read(request.query_params, fields)
+    return queries.read(request.query_params, jobs.searchable(worchflow))
 
 
 def rows_of(worchflow: Worchflow, query: Query) -> Rows:
@@ -83,7 +82,9 @@ def _filters(query: Query, status: tuple[str, ...]) -> dict[str, Any]:
     return filters | searched(*query.search) if query.search else filters
 
 
-def _context(site: Site, query: Query, rows: Rows, redactor: Redactor) -> dict[str, Any]:
+def _context(
+    site: Site, query: Query, rows: Rows, redactor: Redactor, access: Access
+) -> dict[str, Any]:
     flows = site.worchflow.flows
     names = sorted({*flows, *([query.flow] if query.flow else [])})
     fields = sorted({one for flow in flows.values() for one in flow.definition.options.search})
@@ -99,4 +100,14 @@ def _context(site: Site, query: Query, rows: Rows, redactor: Redactor) -> dict[s
         "statuses": [status.value for status in ExecutionStatus],
         "hint": f"id, or {fields[0]}:value" if fields else "the beginning of an id",
         "took": took,
+        "on_all": on_all(query) if access.may("admin") else [],
     }
+
+
+def on_all(query: Query) -> list[str]:
+    """What may be done with all that match; without a filter, that would be everything."""
+    if query.id or not query.filters_anything:
+        return []
+    return [
+        name for name, (allowed, _) in jobs.ACTIONS.items() if set(query.status) <= set(allowed)
+    ]

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from worchflow_celery.models import Attempt, Execution, Schedule, StepRecord, Window
-from worchflow_celery.observed import AuditRecord, FlowStats, LogLine, Update, WorkerInfo
+from worchflow_celery.observed import AuditRecord, Batch, FlowStats, LogLine, Update, WorkerInfo
 
 _MODELS: list[type[BaseModel]] = [
     Execution,
@@ -19,6 +19,7 @@ _MODELS: list[type[BaseModel]] = [
     Update,
     LogLine,
     FlowStats,
+    Batch,
 ]
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {
@@ -47,6 +48,24 @@ _SENT = {
 _STARTED = {
     "type": "object",
     "properties": {"id": {"type": "string"}, "status": {"type": "string"}},
+}
+_MANY = {
+    "type": "object",
+    "description": "With ids it is done at once (200); with a filter, by a batch (202).",
+    "properties": {
+        "action": {"enum": ["retry", "cancel", "restart"], "description": "restart: by ids only."},
+        "ids": {"type": "array", "items": {"type": "string"}, "maxItems": 200},
+        "filter": {
+            "type": "object",
+            "description": "The parameters of the list: status, flow, last, after, before, q.",
+        },
+        "expect_count": {
+            "type": "integer",
+            "description": "The most that may match, else 409 with count; required with a filter.",
+        },
+        "dry_run": {"type": "boolean", "description": "Only count."},
+    },
+    "required": ["action"],
 }
 _FILTERS = "status flow last after before q cursor limit".split()
 _ANYTHING: dict[str, Any] = {"type": "object"}
@@ -82,12 +101,24 @@ def _paths() -> dict[str, Any]:
     steered = _post("Steer a schedule", [*of_flow, _in("action", "path", _STEERING)], _ANYTHING)
     listed = _get("Executions, newest first", [_in(name) for name in _FILTERS], "Execution")
     sent = _post("Start an execution", [], _STARTED, _SENT)
-    read = {
+    many = _post("Act on many executions", [], {"$ref": _REF.format(model="Batch")}, _MANY)
+    return {
+        "/executions": {"get": listed, "post": sent},
+        **{path: {"get": described} for path, described in _read(one, of_flow).items()},
+        "/executions:bulk": {"post": many},
+        "/executions/{id}/{action}": {"post": acted},
+        "/schedules/{flow}/{action}": {"post": steered},
+    }
+
+
+def _read(one: list[dict[str, Any]], of_flow: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
         "/executions/{id}": _get("One execution", one, "Execution", many=False),
         "/executions/{id}/steps": _get("Its steps", one, "StepRecord"),
         "/executions/{id}/attempts": _get("Its attempts", one, "Attempt"),
         "/executions/{id}/logs": _get("Its log", [*one, _in("after"), _in("limit")], "LogLine"),
         "/executions/{id}/tree": _get("Parent and children", one, None, many=False),
+        "/batches/{id}": _get("How far a batch is", one, "Batch", many=False),
         "/flows": _get("The flows of the app", [], None, many=False),
         "/flows/{flow}": _get("One flow", of_flow, None, many=False),
         "/flows/{flow}/schema": _get("The schema of its data", of_flow, None, many=False),
@@ -97,12 +128,6 @@ def _paths() -> dict[str, Any]:
         "/events": _get("Live updates, server-sent", [_in("execution")], None, many=False),
         "/schedules": _get("The schedules", [], "Schedule"),
         "/schedules/{flow}/windows": _get("Its windows", of_flow, "Window"),
-    }
-    return {
-        "/executions": {"get": listed, "post": sent},
-        **{path: {"get": described} for path, described in read.items()},
-        "/executions/{id}/{action}": {"post": acted},
-        "/schedules/{flow}/{action}": {"post": steered},
     }
 
 

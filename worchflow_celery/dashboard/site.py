@@ -20,6 +20,7 @@ from worchflow_celery.app import Worchflow
 from worchflow_celery.clock import elapsed, utcnow
 from worchflow_celery.dashboard import format as texts
 from worchflow_celery.dashboard.hub import Hub
+from worchflow_celery.dashboard.jobs import Runner
 from worchflow_celery.dashboard.once import Once
 from worchflow_celery.dashboard.security import EVERYBODY, Access, Auth
 from worchflow_celery.errors import StoreUnavailable
@@ -79,6 +80,7 @@ class Site:
         self._asked_at = float("-inf")
         self.once = Once()
         self.hub = Hub(lambda: self.worchflow.watch())
+        self.jobs = Runner(lambda: self.worchflow, self.audit)
 
     @cached_property
     def worchflow(self) -> Worchflow:
@@ -165,11 +167,13 @@ class Site:
         """Marks one form, so that sending it twice does what it says once."""
         return secrets.token_urlsafe(12)
 
-    def audit(self, user: str, action: str, target: str, n: int = 1) -> None:
+    def audit(
+        self, user: str, action: str, target: str, n: int = 1, note: str | None = None
+    ) -> None:
         """Note what somebody did."""
         logger.info("%s: %s %s", user, action, target, extra={"user": user, "action": action})
         try:
-            self.worchflow.audit.record(action, target, who=user, n=n)
+            self.worchflow.audit.record(action, target, who=user, n=n, note=note)
         except StoreUnavailable:  # it is done, and the log has it
             logger.warning("Not in the audit trail: %s %s by %s", action, target, user)
 

@@ -1,10 +1,14 @@
 """The pages of workers and of the audit trail."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from worchflow_celery.dashboard.site import site_of
 from worchflow_celery.observed import AuditRecord, WorkerInfo
+
+_BATCH = re.compile(r"batch ([0-9a-f]{16}):")
 
 
 def workers(request: Request) -> Response:
@@ -25,7 +29,14 @@ def workers(request: Request) -> Response:
 def audit(request: Request) -> Response:
     """Render what people did."""
     site = site_of(request)
-    return site.page(request, "audit.html", {"records": records_of(request), "live": "parts"})
+    context = {"records": records_of(request), "batch_of": batch_of, "live": "parts"}
+    return site.page(request, "audit.html", context)
+
+
+def batch_of(record: AuditRecord) -> str | None:
+    """The batch that a record tells of."""
+    found = _BATCH.match(record.note or "")
+    return found[1] if found else None
 
 
 def workers_of(request: Request) -> list[WorkerInfo]:

@@ -3,6 +3,7 @@
 from worchflow_celery.store.aftercare import Aftercare
 from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.audit import Audit
+from worchflow_celery.store.batches import Batches
 from worchflow_celery.store.bulk import Bulk
 from worchflow_celery.store.calls import Calls
 from worchflow_celery.store.children import Children
@@ -35,6 +36,7 @@ class Store:
         self.sweep = Sweep(database)
         self.calls = Calls(database)
         self.bulk = Bulk(database)
+        self.batches = Batches(database)
         self.reports = Reports(database)
         self.restarts = Restarts(database)
         self.pauses = Pauses(database)

@@ -22,22 +22,32 @@ class Bulk:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def count(self, filters: Mapping[str, Any]) -> int:
-        """How many there are."""
+    def count(self, filters: Mapping[str, Any], most: int | None = None) -> int:
+        """How many there are, or up to a limit."""
         with translated(self._database.settings):
-            return self._collection.count_documents(filters)
+            if most is None:
+                return self._collection.count_documents(filters)
+            return self._collection.count_documents(filters, limit=most)
 
     def batches(self, filters: Mapping[str, Any]) -> Iterator[list[str]]:
         """The ids of those that are there now, newest first: none comes twice."""
-        query = dict(filters)
+        cursor: str | None = None
         while True:
-            with translated(self._database.settings):
-                cursor = self._collection.find(query, {"created_at": 1})
-                found = list(cursor.sort(NEWEST_FIRST).limit(BATCH))
-            yield [document["_id"] for document in found]
-            if len(found) < BATCH:
+            ids, cursor = self.batch(filters, cursor)
+            yield ids
+            if cursor is None:
                 return
-            query = {"$and": [filters, after_cursor(cursor_of(found[-1]))]}
+
+    def batch(
+        self, filters: Mapping[str, Any], cursor: str | None = None, limit: int = BATCH
+    ) -> tuple[list[str], str | None]:
+        """Some of the ids, newest first, and where those after them begin, if there are any."""
+        query = {"$and": [filters, after_cursor(cursor)]} if cursor else dict(filters)
+        with translated(self._database.settings):
+            found = self._collection.find(query, {"created_at": 1})
+            documents = list(found.sort(NEWEST_FIRST).limit(limit))
+        more = len(documents) == limit
+        return [one["_id"] for one in documents], cursor_of(documents[-1]) if more else None
 
     def retry(self, execution_ids: Sequence[str], token: str) -> tuple[int, list[Due]]:
         """Put those back in line that are failed or cancelled still: how many, and their messages.
