@@ -14,7 +14,8 @@ from worchflow_celery import signals
 from worchflow_celery.clock import utcnow
 from worchflow_celery.errors import StoreUnavailable
 from worchflow_celery.leader import Leadership, LockUnavailable
-from worchflow_celery.runtime import Runtime, redis_url, runtime_of
+from worchflow_celery.presence import Presence
+from worchflow_celery.runtime import Runtime, leader_key, redis_url, runtime_of
 from worchflow_celery.store.database import hosts
 from worchflow_celery.timetable import Timetable
 
@@ -53,6 +54,7 @@ class Scheduler(beat.Scheduler):
             self._runtime: Runtime = runtime_of(app)
             self._interval = self._runtime.settings.leader_check_interval
             self._leadership = _leadership(self._runtime)
+            self._presence = Presence(self._runtime)
         except ImproperlyConfigured as error:
             raise SystemExit(f"celery beat cannot start: {error}") from None
         super().__init__(app, **options)
@@ -80,8 +82,12 @@ class Scheduler(beat.Scheduler):
         self._ticking = not self._closed
         try:
             wait = self._interval
-            if self._ticking and self._leads():
-                wait = self._turn()
+            if self._ticking:
+                leads = self._leads()
+                if leads:
+                    wait = self._turn()
+                if StoreUnavailable not in self._troubles:
+                    self._presence.tell(self._term if leads else None)
         finally:
             self._ticking = False
         if self._ending:
@@ -151,6 +157,11 @@ class Scheduler(beat.Scheduler):
             self._stamps, self._troubles = None, set()
             signals.leader_acquired.send(self._runtime.sender, token=self._told)
         return won
+
+    @property
+    def _term(self) -> str:
+        """What its term is known by; without an election there is one term only."""
+        return self._leadership.token if self._leadership else "alone"
 
     def _step_down(self) -> None:
         token, self._told = self._told, ""
@@ -239,7 +250,7 @@ def _leadership(runtime: Runtime) -> Leadership | None:
         return None
     return Leadership(
         redis_url(runtime),
-        f"{settings.prefix}:leader",
+        leader_key(settings),
         settings.leader_ttl,
         hangs=_HANGS + settings.leader_check_interval,
     )

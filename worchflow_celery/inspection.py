@@ -11,6 +11,8 @@ from worchflow_celery.errors import WorchflowError
 from worchflow_celery.redis_client import connect
 
 _PATIENCE = 3.0
+#: For a page, which has other things to show.
+_SHORTLY = 1.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", None}
 
 
@@ -41,9 +43,7 @@ def redis_facts(url: str, lock: str) -> RedisFacts:
             persists = bool(facts.get("aof_enabled")) or _saves(client)
             led = bool(client.exists(lock))
     except (redis.RedisError, ValueError, TypeError, OSError) as error:
-        raise RedisUnavailable(
-            f"Redis at {place_of(url)} is not available: {type(error).__name__}"
-        ) from None
+        raise _unavailable(url, error) from None
     return RedisFacts(
         version=str(facts.get("redis_version")),
         eviction=str(facts.get("maxmemory_policy", "noeviction")),
@@ -51,6 +51,23 @@ def redis_facts(url: str, lock: str) -> RedisFacts:
         open=_is_open(url),
         led=led,
     )
+
+
+def leader_lock(url: str, lock: str) -> tuple[str, float] | None:
+    """Whose the leader's lock is and the seconds that it has left; ``None``: nobody's.
+
+    Raises ``RedisUnavailable``.
+    """
+    try:
+        with connect(url, _SHORTLY) as client, client.pipeline(transaction=False) as both:
+            held, left = both.get(lock).pttl(lock).execute()
+    except (redis.RedisError, ValueError, TypeError, OSError) as error:
+        raise _unavailable(url, error) from None
+    return None if held is None else (str(held).partition(":")[0], max(0, left) / 1000)
+
+
+def _unavailable(url: str, error: Exception) -> RedisUnavailable:
+    return RedisUnavailable(f"Redis at {place_of(url)} is not available: {type(error).__name__}")
 
 
 def _saves(client: "redis.Redis") -> bool:

@@ -71,6 +71,19 @@ class WorkerInfo(_Frozen):
     alive: bool
 
 
+class SchedulerInfo(_Frozen):
+    """A beat that lives."""
+
+    id: str
+    host: str
+    pid: int
+    #: Of the term in which it leads; ``None``: it stands by.
+    token: str | None = None
+    #: Since when it leads, or stands by.
+    since: datetime
+    seen_at: datetime
+
+
 class AuditRecord(_Frozen):
     """Something that somebody did to executions or schedules."""
 

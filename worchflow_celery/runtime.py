@@ -164,6 +164,11 @@ def redis_url(runtime: Runtime) -> str:
     return url
 
 
+def leader_key(settings: Settings) -> str:
+    """The lock of the leading scheduler."""
+    return f"{settings.prefix}:leader"
+
+
 def live_key(settings: Settings) -> str:
     """The stream of live events."""
     return f"{settings.prefix}:live"

@@ -1,5 +1,6 @@
 """What is done to all executions that a filter finds."""
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Any
@@ -157,8 +158,6 @@ def test_a_batch_is_in_the_audit_trail_with_a_way_to_its_page(
 
 
 def _basic(name: str, password: str) -> str:
-    import base64
-
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 

@@ -13,6 +13,7 @@ from worchflow_celery.dashboard import detail as pages
 from worchflow_celery.dashboard.bodies import answer, body_of, known
 from worchflow_celery.dashboard.errors import Problem
 from worchflow_celery.dashboard.flows import about
+from worchflow_celery.dashboard.leading import leading
 from worchflow_celery.dashboard.queries import moment, whole
 from worchflow_celery.dashboard.schedules import coming
 from worchflow_celery.dashboard.site import Site, access_of, site_of
@@ -168,7 +169,10 @@ def schema(request: Request) -> Response:
 def schedules(request: Request) -> Response:
     """``GET schedules``."""
     with site_of(request).reading() as worchflow:
-        return answer({"items": [one.model_dump(mode="json") for one in worchflow.schedules()]})
+        items = [one.model_dump(mode="json") for one in worchflow.schedules()]
+        led = leading(worchflow)
+    leader = led.leader.model_dump(mode="json", exclude={"token"}) if led.leader else None
+    return answer({"items": items, "leader": {"state": led.state, "is": leader, "left": led.left}})
 
 
 def windows(request: Request) -> Response:
@@ -180,7 +184,13 @@ def windows(request: Request) -> Response:
             raise Problem(404, f"flow {flow!r:.100} has no schedule in this app")
         items = [one.model_dump(mode="json") for one in worchflow.windows(flow, limit=60)]
     ahead = [] if found.paused else coming(found, utcnow())
-    return answer({"items": items, "coming": [one.isoformat() for one in ahead]})
+    return answer(
+        {
+            "items": items,
+            "coming": [one.at.isoformat() for one in ahead],
+            "notes": [one.note for one in ahead],
+        }
+    )
 
 
 async def steer(request: Request) -> Response:

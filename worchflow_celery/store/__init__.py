@@ -17,6 +17,7 @@ from worchflow_celery.store.reading import Reading
 from worchflow_celery.store.reports import Reports
 from worchflow_celery.store.restarts import Restarts
 from worchflow_celery.store.rollups import Rollups
+from worchflow_celery.store.schedulers import Schedulers
 from worchflow_celery.store.schedules import Schedules
 from worchflow_celery.store.signals import Signals
 from worchflow_celery.store.slots import Slots
@@ -46,6 +47,7 @@ class Store:
         self.slots = Slots(database)
         self.aftercare = Aftercare(database)
         self.schedules = Schedules(database)
+        self.schedulers = Schedulers(database)
         self.lookups = Lookups(database)
         self.reading = Reading(database)
         self.workers = Workers(database)

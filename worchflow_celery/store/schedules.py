@@ -14,7 +14,6 @@ from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import CorruptDocument
 from worchflow_celery.models import Window
 from worchflow_celery.store.database import Database, translated, write_new
-from worchflow_celery.store.indexes import create_indexes
 from worchflow_celery.store.records import Document
 
 _FLOW, _ENTRY = "flow:", "entry:"
@@ -24,6 +23,12 @@ _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 _LEAST_KEPT = timedelta(hours=1)
 _WINDOW_INDEXES = [
     IndexModel([("flow", 1), ("scheduled_for", DESCENDING)], name="of_flow"),
+    # Only windows that nobody fired in time, and that were skipped, have a reason.
+    IndexModel(
+        [("scheduled_for", DESCENDING)],
+        name="with_reason",
+        partialFilterExpression={"reason": {"$exists": True}},
+    ),
     IndexModel([("expires_at", 1)], name="expired", expireAfterSeconds=0),
 ]
 
@@ -76,7 +81,6 @@ class Schedules:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._indexed = False
 
     def cursors(self, flows: Iterable[str] | None = None) -> Cursors:
         """The cursors of some flows, or of all."""
@@ -150,12 +154,20 @@ class Schedules:
     def windows(self, flow: str, limit: int) -> list[Window]:
         """What became of the last windows of a flow, newest first."""
         with translated(self._database.settings):
-            found = list(
-                self._windows.find({"flow": {"$eq": flow}})
-                .sort("scheduled_for", DESCENDING)
-                .limit(limit)
-            )
-        return [_window_of(document) for document in found]
+            found = self._windows.find({"flow": {"$eq": flow}})
+            documents = list(found.sort("scheduled_for", DESCENDING).limit(limit))
+        return [_window_of(document) for document in documents]
+
+    def missed(self, since: datetime, limit: int) -> list[Window]:
+        """The last windows of all flows that nobody fired in time, newest first."""
+        query: Document = {
+            "reason": {"$exists": True},
+            "scheduled_for": {"$gte": since},
+            "outcome": {"$in": ["missed-ran", "missed-skipped"]},
+        }
+        with translated(self._database.settings):
+            found = self._windows.find(query).sort("scheduled_for", DESCENDING).limit(limit)
+            return [_window_of(document) for document in found]
 
     def pause(self, flow: str, paused: bool) -> bool:
         """Pause or resume; a resumed schedule starts from now. ``False``: there is none."""
@@ -205,12 +217,8 @@ class Schedules:
 
     @property
     def _windows(self) -> "Collection[Document]":
-        windows = self._database.collection("windows")
-        if not self._indexed:
-            with translated(self._database.settings):
-                create_indexes(windows, _WINDOW_INDEXES)
-            self._indexed = True
-        return windows
+        self._database.ensure_indexes("windows", _WINDOW_INDEXES)
+        return self._database.collection("windows")
 
     def _window_document(self, window: Window) -> Document:
         document = {"_id": _window_id(window), **window.model_dump(exclude_none=True)}
