@@ -32,7 +32,7 @@ type: $(READY) ## Check types
 	$(BIN)/mypy
 
 test: lint type browser ## Check style and types, and run all tests on real servers
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 browser: ## Install Chromium for the tests in a browser, where that is possible
 	@sh tests/dashboard/chromium.sh
