@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from types import FunctionType
 from typing import Any, get_type_hints
 from weakref import WeakKeyDictionary
 
@@ -13,10 +14,10 @@ def annotation_of(fn: Callable[..., Any]) -> Any:
     """The return annotation of a function, or ``None``."""
     while isinstance(fn, partial):
         fn = fn.func
-    if not inspect.isroutine(fn) and not inspect.isclass(fn):
-        fn = type(fn).__call__
     if inspect.isclass(fn):
         return fn
+    if type(fn) is not FunctionType and not inspect.isroutine(fn):
+        fn = type(fn).__call__
     function = getattr(fn, "__func__", fn)
     if "return" not in getattr(function, "__annotations__", {}):
         return None

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from worchflow_celery import options
@@ -30,8 +31,8 @@ class Running:
     journal: Journal
     key: str
     attempt: int
-    #: Of this step, each time it runs.
-    identity: str
+    #: Tells what is the same each time this step runs.
+    identity: Callable[[], str]
 
 
 running_step: ContextVar[Running | None] = ContextVar("worchflow_step", default=None)
@@ -78,10 +79,10 @@ class Context:
         Hand it to whatever must not happen twice; a step that is interrupted runs again. One
         that was undone has another key when it runs after a retry.
         """
-        return self._inside("idempotency_key").identity
+        return self._inside("idempotency_key").identity()
 
     def _running(self, key: str, attempt: int) -> Running:
-        return Running(self._journal, key, attempt, self._journal.identity(key))
+        return Running(self._journal, key, attempt, partial(self._journal.identity, key))
 
     def log(self, message: str, /, **fields: Any) -> None:
         """Keep a line with the execution, and send it to the standard loggers.

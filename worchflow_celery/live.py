@@ -44,10 +44,10 @@ _ID = re.compile(r"\d{1,20}(-\d{1,20}(-\d{1,4})?)?")
 _AWAY = (NoConnection, NoAnswer)
 #: The highest number that Redis gives to an entry, and one that no event of an entry has.
 _LAST, _WHOLE = 2**64 - 1, 10_000
-#: What is sent of a signal's arguments, beside ``error``.
+#: What is sent of a signal's arguments.
 _SENT = frozenset(Update.model_fields)
-#: An event, as it stands in the stream but for its time.
-_Told = dict[str, Any]
+#: A signal's name, when it was sent, by which worker, and its arguments.
+_Told = tuple[str, float, str, Mapping[str, Any]]
 #: One call for many events, and one text for many of them: an XADD for each costs this process
 #: several times as much. KEYS: the stream. ARGV: its length, its life in seconds, texts.
 _ADD = """
@@ -73,13 +73,9 @@ class Live:
 
     def tell(self, event: str, worker: str, told: Mapping[str, Any]) -> None:
         """Pass a signal on; never fails, never waits."""
-        about = {name: value for name, value in told.items() if name in _SENT}
         if "error" in told:  # now: it holds the frames that it was raised in
-            about["error"] = _error(told["error"])
-        about |= {"event": event, "at": timestamp(), "worker": worker}
-        if told.get("status") is ExecutionStatus.COMPLETED:
-            self._outbox.put({**about, "event": "execution_completed"})
-        self._outbox.put(about)
+            told = {**told, "error": _error(told["error"])}
+        self._outbox.put((event, timestamp(), worker, told))
 
     def close(self) -> None:
         """Send what is there, and close the connection."""
@@ -87,7 +83,8 @@ class Live:
         self._client.close()
 
     def _send(self, events: list[_Told]) -> None:
-        some = (events[first : first + TOGETHER] for first in range(0, len(events), TOGETHER))
+        told = [one for event in events for one in _written(*event)]
+        some = (told[first : first + TOGETHER] for first in range(0, len(told), TOGETHER))
         self._client.eval(_ADD, 1, self._key, KEPT, _KEPT_FOR, *map(_JSON.encode, some))
 
 
@@ -202,6 +199,17 @@ class Watch(Iterator[Update]):
                 update = Update(**{**event, "id": id})
                 if self._execution_id in (None, update.execution_id):
                     yield update
+
+
+def _written(
+    event: str, at: float, worker: str, told: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """What stands in the stream of a signal."""
+    sent = {name: value for name, value in told.items() if name in _SENT}
+    sent |= {"event": event, "at": at, "worker": worker}
+    if told.get("status") is ExecutionStatus.COMPLETED:
+        yield {**sent, "event": "execution_completed"}
+    yield sent
 
 
 def _before(id: str) -> str:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 #: Seconds for which items are collected before they are sent.
-_COLLECT = 0.1
+_COLLECT = 0.2
 #: Seconds for which a receiver that failed is left alone.
 _REST = 1.0
 #: Items that are sent in one go.
@@ -26,8 +26,8 @@ _BATCH = 1000
 class Outbox(Generic[T]):
     """Takes items in no time, and loses some rather than making anybody wait.
 
-    ``send`` gets them in order, in a thread that begins with the first item, at most every tenth
-    of a second. What it raises out of ``again`` keeps a batch for the next try; any other error
+    ``send`` gets them in order, in a thread that begins with the first item, at most five times
+    a second. What it raises out of ``again`` keeps a batch for the next try; any other error
     drops it. When ``capacity`` items wait, the oldest is dropped for each new one.
 
     An outbox belongs to the process that made it.

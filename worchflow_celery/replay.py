@@ -187,8 +187,10 @@ class Replay:
 
         Were the step run again, it might succeed, and the handler would take another way.
         """
-        last = max(self.failures(key), key=lambda run: run.attempt, default=None)
-        if last is not None and last.raised and last.epoch >= self._claim.attempt_epoch:
+        if key not in self._failures:
+            return
+        last = max(self._failures[key], key=lambda run: run.attempt)
+        if last.raised and last.epoch >= self._claim.attempt_epoch:
             raise _with_details(revived(last.error or {}, last.raised), last)
 
     def value_of(self, checkpoint: Recorded, annotation: Any) -> Any:

@@ -13,6 +13,7 @@ After a crash in the middle, whoever claims it next goes on at 2.
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from worchflow_celery import handler, replay
@@ -171,9 +172,8 @@ class _Unwinder:
 
     def _run(self, record: "Undoing", one: Compensation) -> bool:
         run = record.begin_undoing(one.key, one.name)
-        running = Running(
-            record, compensation_of(one.key), run.attempt, record.identity_of_undoing(one.key)
-        )
+        identity = partial(record.identity_of_undoing, one.key)
+        running = Running(record, compensation_of(one.key), run.attempt, identity)
         error = self._error_of(lambda: self._called(running, one.fn, one.result))
         record.ended(run, error)
         return error is None

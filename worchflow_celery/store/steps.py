@@ -7,7 +7,6 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from worchflow_celery.models import StepRecord
-from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.records import (
     Checkpoint,
@@ -17,6 +16,7 @@ from worchflow_celery.store.records import (
     recorded_of,
 )
 from worchflow_celery.store.timeline import step_record_of
+from worchflow_celery.store.together import Together
 
 #: An execution's id holds no space and a step's name no tab, so that these never meet.
 _KEY, _RUN, _KEY_END = " ", "\t", "!"
@@ -40,6 +40,7 @@ class Steps:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._together = Together()
 
     def insert(self, execution_id: str, checkpoint: Checkpoint) -> Recorded | None:
         """Record one run of a step; ``None`` when it is stored.
@@ -54,7 +55,7 @@ class Steps:
         with translated(self._database.settings):
             while True:
                 try:
-                    writes.insert(self._collection, document)
+                    self._together.insert(self._collection, document)
                     return None
                 except DuplicateKeyError:
                     # Read with majority: what is not there yet may never be; then insert again.

@@ -22,6 +22,14 @@ def insert(collection: "Collection[Document]", document: Document) -> None:
     _run(collection, {"insert": collection.name, "documents": [document]})
 
 
+def insert_all(
+    collection: "Collection[Document]", documents: list[Document]
+) -> dict[int, Exception]:
+    """Insert documents, each for itself; return what refused some, by their places."""
+    command: Document = {"insert": collection.name, "documents": documents, "ordered": False}
+    return _errors(_answer(collection, command))
+
+
 def update(collection: "Collection[Document]", query: Document, change: Pipeline) -> bool:
     """Change a document; ``False``: none matches."""
     updates = [{"q": query, "u": change}]
@@ -45,15 +53,28 @@ def find_and_update(
 
 
 def _run(collection: "Collection[Document]", command: Document) -> Document:
+    answer = _answer(collection, command)
+    for error in _errors(answer).values():
+        raise error
+    return answer
+
+
+def _errors(answer: Document) -> dict[int, Exception]:
+    found: dict[int, Exception] = {}
+    for error in answer.get("writeErrors", ()):
+        kind = DuplicateKeyError if error["code"] == _DUPLICATE else WriteError
+        found[error["index"]] = kind(error["errmsg"], error["code"], error)
+    return found
+
+
+def _answer(collection: "Collection[Document]", command: Document) -> Document:
+    """Raises ``WriteConcernError`` for what is written, and may yet be undone."""
     concern = collection.write_concern.document
     answer: Document = collection.database.command(
         {**command, "writeConcern": concern}, codec_options=collection.codec_options
     )
-    for error in answer.get("writeErrors", ()):
-        kind = DuplicateKeyError if error["code"] == _DUPLICATE else WriteError
-        raise kind(error["errmsg"], error["code"], error)
     unconfirmed = answer.get("writeConcernError")
-    if unconfirmed:  # it is written, and may yet be undone
+    if unconfirmed:
         kinds = WTimeoutError if unconfirmed["code"] == _NOT_IN_TIME else WriteConcernError
         raise kinds(unconfirmed["errmsg"], unconfirmed["code"], unconfirmed)
     return answer
