@@ -53,6 +53,17 @@ def test_epochs_grow_by_one(world: World) -> None:
         assert {later.epoch - one.epoch for one, later in pairwise(life)} <= {0, 1}
 
 
+def test_whoever_takes_an_execution_raises_its_epoch(world: World) -> None:
+    """A worker that claims it, and who cancels it or puts it back in line from outside."""
+    for execution_id, life in world.told.lives.items():
+        kept = [
+            (one.status, later.status)
+            for one, later in pairwise(life)
+            if one.status != later.status and one.epoch == later.epoch
+        ]
+        assert {before for before, _ in kept} <= {"processing"}, execution_id
+
+
 def test_an_end_is_left_by_a_retry_alone(world: World) -> None:
     for execution_id, life in world.told.lives.items():
         left = [

@@ -148,6 +148,24 @@ def test_an_execution_that_was_asked_before_its_end_was_written_is_cancelled(
     assert execution.error.type == "Cancelled"
 
 
+def test_an_execution_that_was_asked_before_its_failure_was_written_is_undone_as_cancelled(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    told: list[str] = []
+
+    @worchflow.flow("flow", on_failure=lambda event, error, step: told.append("failed"))
+    def flow(event: Event[Any], step: Step) -> None:
+        step.run("pay", lambda: "refunded", compensate=told.append)
+        ask(worchflow, event.id)
+        raise ConnectionError
+
+    handle = flow.send()
+    deliver(celery_app)
+
+    assert handle.status == "cancelled"
+    assert told == ["refunded"]
+
+
 def test_an_execution_that_was_asked_before_its_worker_died_runs_no_more(
     worchflow: Worchflow, celery_app: Celery
 ) -> None:

@@ -8,14 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tests.support import (
-    Bench,
-    bring_forward,
-    deliver,
-    die,
-    revive,
-    take,
-)
+from tests.support import Bench, bring_forward, deliver, die, revive, take
 from worchflow_celery import Event, ExecutionStatus, Step, Worchflow, signals
 from worchflow_celery.attempt import attempt
 from worchflow_celery.errors import ExecutionFailed, ExecutionNotFound, InvalidTransition
@@ -179,6 +172,38 @@ def test_the_owner_of_before_cannot_end_what_was_cancelled(
 
     assert not endings.cancel(looked, retention=None, follow_up=None)
     assert handle.result(1) == "done"
+
+
+def test_what_is_done_between_the_look_and_the_end_is_undone(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    undone: list[str] = []
+
+    @worchflow.flow("pays")
+    def pays(event: Event[Any], step: Step) -> None:
+        step.wait_for_signal("go")
+        step.run("pay", lambda: "paid", compensate=undone.append)
+        step.wait_for_signal("never")
+
+    handle = pays.send()
+    deliver(celery_app)
+    steps = worchflow.runtime.store.steps
+    look, looks = steps.read_undoing, []
+
+    def late(execution_id: str) -> Any:
+        found = look(execution_id)
+        looks.append(found)
+        if len(looks) == 1:
+            handle.signal("go")
+            deliver(celery_app)
+        return found
+
+    steps.read_undoing = late  # type: ignore[method-assign]
+    handle.cancel()
+    deliver(celery_app)
+
+    assert handle.status == "cancelled"
+    assert undone == ["paid"]
 
 
 def test_whoever_listens_is_told_of_it_once(worchflow: Worchflow, celery_app: Celery) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from tests.support import Bench, bring_forward, deliver, die, dispatcher, eventually, revive
 from worchflow_celery import AsyncStep, Event, Execution, Step, Worchflow
 from worchflow_celery.attempt import attempt
+from worchflow_celery.errors import LeaseLost
 from worchflow_celery.models import ErrorInfo
 
 Called = list[tuple[Any, str, str]]
@@ -158,6 +159,30 @@ def test_it_is_called_once_over_crashes(worchflow: Worchflow, celery_app: Celery
     assert worchflow.get(execution.id).status == "failed"
     keys = {one.key for one in worchflow.steps(execution.id)}
     assert keys == {"first", "on_failure", "on_failure/first", "on_failure/second"}
+
+
+def test_it_is_not_called_again_by_a_crash_after_its_end(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    calls: list[str] = []
+
+    @worchflow.flow("crashing", on_failure=lambda event, error, step: calls.append("told"))
+    def crashing(event: Event[Any]) -> None:
+        raise ConnectionError
+
+    attempts = worchflow.runtime.store.attempts
+    settle = attempts.settle
+    attempts.settle = lambda *_, **__: die()  # type: ignore[method-assign]
+    handle = crashing.send()
+    with pytest.raises(LeaseLost):
+        deliver(celery_app)
+
+    attempts.settle = settle  # type: ignore[method-assign]
+    revive(worchflow, handle.id)
+    deliver(celery_app)
+
+    assert handle.status == "failed"
+    assert calls == ["told"]
 
 
 def test_it_may_sleep_without_a_worker(worchflow: Worchflow, celery_app: Celery) -> None:

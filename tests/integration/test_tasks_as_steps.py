@@ -5,27 +5,15 @@ from typing import Any
 import pytest
 from celery import Celery, chain, chord, group
 
-from tests.support import (
-    Bench,
-    bring_forward,
-    deliver,
-    die,
-    dispatcher,
-    eventually,
-    forget_results,
-    revive,
-)
-from worchflow_celery import AsyncStep, Event, ExecutionStatus, Step, Worchflow
-from worchflow_celery.errors import ExecutionFailed, StepTimeout, TaskFailed
+from tests.integration.applied import define_add, started
+from tests.support import Bench, deliver, dispatcher, eventually, forget_results
+from worchflow_celery import AsyncStep, Event, Step, Worchflow
+from worchflow_celery.errors import ExecutionFailed, TaskFailed
 
 
 @pytest.fixture
 def add(celery_app: Celery) -> Any:
-    @celery_app.task(name="add")
-    def add(one: int, other: int) -> int:
-        return one + other
-
-    return add
+    return define_add(celery_app)
 
 
 @pytest.fixture
@@ -35,14 +23,6 @@ def fail(celery_app: Celery) -> Any:
         raise ArithmeticError("it cannot be")
 
     return fail
-
-
-def started(worchflow: Worchflow, signature: Any, **options: Any) -> Any:
-    @worchflow.flow("flow")
-    def flow(event: Event[Any], step: Step) -> Any:
-        return step.apply("task", signature, **options)
-
-    return flow.send()
 
 
 def test_a_task_is_a_step_without_a_result_backend(
@@ -159,71 +139,6 @@ def test_a_task_that_fails_runs_again_as_often_as_the_step_retries(
     assert handle.result(1) == "done"
     assert len(set(ran)) == 3
     assert handle.get().attempt == 1
-
-
-def test_a_task_that_celery_loses_is_a_step_timeout_and_can_be_sent_again(
-    worchflow: Worchflow, celery_app: Celery, bench: Bench, add: Any
-) -> None:
-    handle = started(worchflow, add.s(1, 1).set(queue=f"{celery_app.main}.lost"), timeout=0.2)
-    deliver(celery_app)
-    assert handle.status == ExecutionStatus.WAITING
-
-    eventually(lambda: dispatcher(worchflow).sweep() and deliver(celery_app))
-
-    with pytest.raises(ExecutionFailed, match=StepTimeout.__name__):
-        handle.result(1)
-
-
-def test_a_callback_that_comes_twice_does_no_harm(
-    worchflow: Worchflow, celery_app: Celery, add: Any
-) -> None:
-    handle = started(worchflow, add.s(2, 2))
-    deliver(celery_app, most=2)  # the flow, the task
-    answer = {"execution_id": handle.id, "name": "\ttask:1:0"}
-
-    for result in (4, 5, 6):
-        celery_app.tasks["worchflow.answer"].apply_async((result,), answer)
-    deliver(celery_app)
-
-    assert handle.result(1) in (4, 5, 6)
-    assert len(worchflow.steps(handle.id)) == 1
-
-
-def test_a_flow_that_dies_before_it_sends_its_task_sends_it_later(
-    worchflow: Worchflow, celery_app: Celery, add: Any
-) -> None:
-    lives: list[int] = []
-    record = worchflow.runtime.store.steps.insert
-
-    def dying(execution_id: str, checkpoint: Any) -> Any:
-        found = record(execution_id, checkpoint)
-        if checkpoint.status == "waiting" and not lives:
-            lives.append(1)
-            die()
-        return found
-
-    worchflow.runtime.store.steps.insert = dying  # type: ignore[method-assign]
-    handle = started(worchflow, add.s(3, 3))
-    deliver(celery_app)
-
-    revive(worchflow, handle.id)
-    deliver(celery_app)
-
-    assert handle.result(1) == 6
-
-
-def test_an_execution_that_wakes_too_early_sends_no_second_task(
-    worchflow: Worchflow, celery_app: Celery, bench: Bench
-) -> None:
-    handle = started(worchflow, celery_app.signature("elsewhere", queue=f"{bench.prefix}.else"))
-    deliver(celery_app)
-    bring_forward(bench, handle.id)
-
-    dispatcher(worchflow).sweep()
-    deliver(celery_app)
-
-    assert bench.broker().llen(f"{bench.prefix}.else") == 1
-    assert handle.status == ExecutionStatus.WAITING
 
 
 def test_an_answer_that_cannot_be_stored_fails_the_step(bench: Bench) -> None:
