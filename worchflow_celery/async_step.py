@@ -136,7 +136,7 @@ class AsyncStep(Parallel):
     ) -> list[Any]:
         """The results of a child for each item; see ``Step.invoke_all``."""
         seconds = options.check_timeout(timeout, name)
-        return await self._wait(name, children.invoke_all, flow, list(items), seconds)
+        return await self._wait(name, children.invoke_all, flow, listed(items), seconds)
 
     async def send(self, name: str, flow: Any, data: Any = None) -> str:
         """Start a child and go on; return its id."""

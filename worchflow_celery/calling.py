@@ -11,7 +11,7 @@ from worchflow_celery.runtime import Runtime
 
 def signal(runtime: Runtime, execution_id: str, name: str, data: object) -> None:
     """Keep a signal for an execution, and call it."""
-    options.check_step_name(name)
+    options.check_step_name(name, "signal")
     limit = runtime.settings.max_payload_bytes
     text = encode_signal(name, data, limit)
     status, flow = runtime.store.executions.status(execution_id)

@@ -3,7 +3,7 @@
 import logging
 from contextlib import suppress
 
-from worchflow_celery import calling, dispatch, replay, signals
+from worchflow_celery import calling, dispatch, options, replay, signals
 from worchflow_celery.errors import InvalidTransition
 from worchflow_celery.models import FINISHED, ExecutionStatus
 from worchflow_celery.runtime import Runtime
@@ -21,6 +21,7 @@ def cancel(runtime: Runtime, execution_id: str, *, terminate: bool = False) -> N
     Raises ``ExecutionNotFound``, and ``InvalidTransition`` for one that has ended or that is
     about to end as failed.
     """
+    options.check_flag(terminate, "terminate")
     ended = _cancel(runtime, execution_id, terminate=terminate)
     cancel_children(runtime, execution_id, terminate=terminate)
     if ended is not None:

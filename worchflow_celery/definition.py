@@ -12,7 +12,7 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 
 from worchflow_celery import codec
 from worchflow_celery.callables import check_on_failure, check_signature, is_coroutine
-from worchflow_celery.errors import InvalidEventData, PayloadTooLarge
+from worchflow_celery.errors import InvalidEventData, InvalidOption, PayloadTooLarge
 from worchflow_celery.models import Event
 from worchflow_celery.options import FlowOptions, searchable, shown
 
@@ -78,10 +78,11 @@ class Definition:
         return self._validate_stored(value)
 
     def takes_signals(self, names: Iterable[str], kind: Any) -> None:
-        """A wait asks this type of signals."""
+        """A wait asks this type of signals; raises ``InvalidOption`` for what is no type."""
         for name in names:
             known = self._signals.setdefault(name, [])
             if kind not in known:
+                _check_type(kind)
                 known.append(kind)
 
     def check_signal(self, name: str, text: str) -> None:
@@ -283,4 +284,13 @@ def _adapter(flow_id: str, annotation: Any) -> TypeAdapter[Any] | None:
         raise TypeError(
             f"flow {flow_id!r}: Event[{data_type!r}] is not a type that pydantic can validate "
             f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _check_type(kind: Any) -> None:
+    try:
+        TypeAdapter(kind)
+    except Exception as error:  # of what is no type, pydantic and Python raise many kinds
+        raise InvalidOption(
+            f"type is {shown(kind)}: it must be one that pydantic can validate"
         ) from error

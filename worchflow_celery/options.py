@@ -85,11 +85,11 @@ def check_execution_id(value: object) -> str:
     return execution_id
 
 
-def check_step_name(name: object) -> str:
-    """The name of a step: 1 to 200 printable characters."""
+def check_step_name(name: object, what: str = "step") -> str:
+    """The name of a step, or of something else: 1 to 200 printable characters."""
     if not isinstance(name, str) or not 1 <= len(name) <= 200 or not name.isprintable():
         raise InvalidOption(
-            f"step name is {shown(name)}: it must be a string of 1 to 200 printable characters"
+            f"{what} name is {shown(name)}: it must be a string of 1 to 200 printable characters"
         )
     return name
 
@@ -161,7 +161,7 @@ def check_signals(names: object, step: str) -> list[str]:
     """The names of one or more signals."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise InvalidOption(f"signals of {step!r} is {shown(names)}: it must be a list of names")
-    found = [check_step_name(name) for name in names]
+    found = [check_step_name(name, "signal") for name in names]
     if not found:
         raise InvalidOption(f"signals of {step!r} is empty: name one at least")
     return found

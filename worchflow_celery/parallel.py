@@ -121,7 +121,7 @@ def _join(threads: Sequence[threading.Thread]) -> None:
 
 
 def listed(items: Iterable[Any]) -> list[Any]:
-    """The items of ``step.map``, all of them: their order makes the keys."""
+    """The items of a step, all of them: their order makes the keys."""
     try:
         iterator = iter(items)
     except TypeError:

@@ -141,7 +141,7 @@ class Step(Parallel):
         As ``invoke``: the first child that fails fails the step, the others go on.
         """
         seconds = options.check_timeout(timeout, name)
-        return self._wait(name, children.invoke_all, flow, list(items), seconds)
+        return self._wait(name, children.invoke_all, flow, listed(items), seconds)
 
     def send(self, name: str, flow: Any, data: Any = None) -> str:
         """Start an execution of ``flow`` exactly once, and go on; return its id."""

@@ -126,6 +126,8 @@ def _members(signature: Any, step: str) -> list[Signature]:
 
 
 def _single(signature: Signature, step: str) -> Signature:
+    if isinstance(signature, _chain) and not signature.tasks:
+        raise InvalidOption(f"step {step!r} is given an empty chain: it has no result")
     nested = isinstance(signature, group)
     if nested or (isinstance(signature, _chain) and isinstance(signature.tasks[-1], group)):
         raise InvalidOption(

@@ -6,9 +6,9 @@ import pytest
 from celery import Celery
 from pydantic import BaseModel
 
-from tests.support import Bench, deliver, die, dispatcher, eventually, revive
-from worchflow_celery import AsyncStep, Event, ExecutionStatus, Step, Worchflow
-from worchflow_celery.errors import ChildFailed, ExecutionFailed, LeaseLost, StepTimeout
+from tests.support import deliver
+from worchflow_celery import AsyncStep, Event, Step, Worchflow
+from worchflow_celery.errors import ExecutionFailed
 
 
 class Square(BaseModel):
@@ -96,119 +96,6 @@ def test_no_items_need_no_children(worchflow: Worchflow, celery_app: Celery, squ
     assert handle.result(1) == []
 
 
-def test_a_child_that_fails_raises_with_its_id_and_error(
-    worchflow: Worchflow, celery_app: Celery, square: Any
-) -> None:
-    @worchflow.flow("parent")
-    def parent(event: Event[Any], step: Step) -> Any:
-        try:
-            step.invoke("child", square, -5)
-        except ChildFailed as failure:
-            step.sleep("nap", 2)
-            return failure.execution_id, failure.error and failure.error.message
-
-    handle = parent.send()
-    deliver(celery_app)
-
-    eventually(lambda: dispatcher(worchflow).sweep() and deliver(celery_app))
-
-    child = worchflow.find(flow="square")[0]
-    assert handle.result(1) == (child.id, "-5 is negative")
-
-
-def test_the_first_of_many_children_that_fails_calls_the_parent(
-    worchflow: Worchflow, celery_app: Celery, square: Any
-) -> None:
-    @worchflow.flow("parent")
-    def parent(event: Event[Any], step: Step) -> Any:
-        step.invoke_all("squares", square, [1, -2, 3])
-
-    handle = parent.send()
-
-    deliver(celery_app)
-
-    with pytest.raises(ExecutionFailed, match="-2 is negative"):
-        handle.result(1)
-
-
-def test_another_attempt_has_a_child_of_its_own(worchflow: Worchflow, celery_app: Celery) -> None:
-    ran: list[str] = []
-
-    @worchflow.flow("flaky")
-    def flaky(event: Event[Any], step: Step) -> str:
-        ran.append(event.id)
-        if len(ran) == 1:
-            raise ConnectionError
-        return "done"
-
-    @worchflow.flow("parent", retries=1, retry_delay=0)
-    def parent(event: Event[Any], step: Step) -> Any:
-        return step.invoke("child", flaky)
-
-    handle = parent.send()
-
-    deliver(celery_app)
-
-    assert handle.result(1) == "done"
-    assert len(set(ran)) == 2
-
-
-def test_a_parent_that_dies_before_it_notes_its_child_starts_none_twice(
-    worchflow: Worchflow, celery_app: Celery, square: Any
-) -> None:
-    lives: list[int] = []
-    insert_many = worchflow.runtime.store.executions.insert_many
-
-    def dying(many: Any) -> Any:
-        insert_many(many)
-        lives.append(1)
-        if len(lives) == 1:
-            die()
-        return set()
-
-    worchflow.runtime.store.executions.insert_many = dying  # type: ignore[method-assign]
-
-    @worchflow.flow("parent")
-    def parent(event: Event[Any], step: Step) -> Any:
-        return step.invoke("child", square, 3)
-
-    handle = parent.send()
-    deliver(celery_app)
-
-    revive(worchflow, handle.id)
-    eventually(
-        lambda: [dispatcher(worchflow).sweep(), deliver(celery_app)] and handle.status.finished,
-        within=15,
-    )
-
-    assert handle.result(1) == Square(of=3, is_=9)
-    assert len(worchflow.find(flow="square")) == 1
-
-
-def test_a_child_that_is_not_heard_of_calls_its_parent_all_the_same(
-    worchflow: Worchflow, celery_app: Celery, bench: Bench, square: Any
-) -> None:
-    @worchflow.flow("parent")
-    def parent(event: Event[Any], step: Step) -> Any:
-        return step.invoke("child", square, 3)
-
-    call = worchflow.runtime.store.calls.call
-    worchflow.runtime.store.calls.call = lambda *_: die()  # type: ignore[method-assign]
-    handle = parent.send()
-    with pytest.raises(LeaseLost):
-        deliver(celery_app)
-    assert handle.status == ExecutionStatus.WAITING
-
-    worchflow.runtime.store.calls.call = call  # type: ignore[method-assign]
-    change = {"$set": {"follow_up_at": handle.get().created_at}}
-    bench.collection("executions").update_one({"flow": "square"}, change)
-    dispatcher(worchflow).sweep()
-    deliver(celery_app)
-
-    assert handle.result(1) == Square(of=3, is_=9)
-    assert bench.collection("executions").count_documents({"follow_up_at": {"$exists": True}}) == 0
-
-
 def test_a_step_can_start_an_execution_and_go_on(
     worchflow: Worchflow, celery_app: Celery, square: Any
 ) -> None:
@@ -227,43 +114,6 @@ def test_a_step_can_start_an_execution_and_go_on(
     assert child.result == Square(of=4, is_=16)
     assert child.parent_id == handle.id
     assert len(worchflow.find(flow="square")) == 1
-
-
-def test_a_child_that_takes_too_long_is_a_step_timeout(
-    worchflow: Worchflow, celery_app: Celery, bench: Bench
-) -> None:
-    @worchflow.flow("slow")
-    def slow(event: Event[Any], step: Step) -> None:
-        step.sleep("nap", 3600)
-
-    @worchflow.flow("parent")
-    def parent(event: Event[Any], step: Step) -> str:
-        with pytest.raises(StepTimeout, match=r"0\.2 s"):
-            step.invoke("child", slow, timeout=0.2)
-        return "given up"
-
-    handle = parent.send()
-    deliver(celery_app)
-
-    eventually(lambda: dispatcher(worchflow).sweep() and deliver(celery_app))
-
-    assert handle.result(1) == "given up"
-
-
-def test_a_flow_that_invokes_itself_without_end_is_stopped(
-    worchflow: Worchflow, celery_app: Celery
-) -> None:
-    @worchflow.flow("endless")
-    def endless(event: Event[Any], step: Step) -> Any:
-        return step.invoke("again", "endless")
-
-    handle = endless.send()
-
-    deliver(celery_app, most=500)
-
-    with pytest.raises(ExecutionFailed, match="the limit is 100"):
-        handle.result(1)
-    assert len(worchflow.find(flow="endless", limit=1000)) == 101
 
 
 def test_children_of_an_async_flow(worchflow: Worchflow, celery_app: Celery, square: Any) -> None:
@@ -324,3 +174,20 @@ def test_data_that_does_not_fit_the_child_is_refused_where_it_is_sent(
     with pytest.raises(ExecutionFailed, match=r"InvalidEventData.*square"):
         handle.result(1)
     assert worchflow.find(flow="square") == []
+
+
+@pytest.mark.parametrize("items", [5, None])
+def test_what_cannot_be_iterated_is_no_children(
+    worchflow: Worchflow, celery_app: Celery, square: Any, items: Any
+) -> None:
+    @worchflow.flow("parent")
+    def parent(event: Event[Any], step: Step) -> str:
+        with pytest.raises(ValueError, match="it must be an iterable"):
+            step.invoke_all("children", square, items)
+        return "refused"
+
+    handle = parent.send()
+
+    deliver(celery_app)
+
+    assert handle.result(1) == "refused"

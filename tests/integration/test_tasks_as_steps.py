@@ -120,6 +120,31 @@ def test_a_task_that_fails_raises_what_it_raised(
     assert "raise ArithmeticError" in str(recorded.traceback)
 
 
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # by Celery's own backend
+@pytest.mark.parametrize("part", ["header", "body"])
+def test_a_chord_that_fails_raises_what_its_task_has_raised(bench: Bench, part: str) -> None:
+    app = bench.celery(result_backend=bench.redis_url)
+    worchflow = bench.bind(app)
+
+    @app.task(name="give")
+    def give(value: Any) -> Any:
+        return value
+
+    @app.task(name="fail")
+    def fail(*_: Any) -> None:
+        raise ArithmeticError("it cannot be")
+
+    tasks = {"header": ([give.s(1), fail.s()], give.s()), "body": ([give.s(1)], fail.s())}
+    handle = started(worchflow, chord(*tasks[part]))
+
+    deliver(app)
+
+    with pytest.raises(ExecutionFailed, match=r"TaskFailed: .*it cannot be"):
+        handle.result(1)
+    worchflow.close()
+    forget_results(app)
+
+
 def test_a_task_that_fails_runs_again_as_often_as_the_step_retries(
     worchflow: Worchflow, celery_app: Celery
 ) -> None:
@@ -179,6 +204,23 @@ def test_a_group_without_a_single_result_is_refused(
 
     with pytest.raises(ExecutionFailed, match="makes it a chord"):
         handle.result(1)
+
+
+def test_a_chain_of_nothing_is_refused(worchflow: Worchflow, celery_app: Celery) -> None:
+    handle = started(worchflow, chain())
+
+    deliver(celery_app)
+
+    with pytest.raises(ExecutionFailed, match="empty chain"):
+        handle.result(1)
+
+
+def test_a_group_of_nothing_gives_nothing(worchflow: Worchflow, celery_app: Celery) -> None:
+    handle = started(worchflow, group([]))
+
+    deliver(celery_app)
+
+    assert handle.result(1) == []
 
 
 def test_a_signature_that_cannot_be_serialised_is_refused(

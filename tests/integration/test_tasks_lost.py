@@ -17,7 +17,7 @@ def add(celery_app: Celery) -> Any:
     return define_add(celery_app)
 
 
-def test_a_task_that_celery_loses_is_a_step_timeout_and_can_be_sent_again(
+def test_a_task_that_celery_loses_is_a_step_timeout(
     worchflow: Worchflow, celery_app: Celery, bench: Bench, add: Any
 ) -> None:
     handle = started(worchflow, add.s(1, 1).set(queue=f"{celery_app.main}.lost"), timeout=0.2)
@@ -30,15 +30,31 @@ def test_a_task_that_celery_loses_is_a_step_timeout_and_can_be_sent_again(
         handle.result(1)
 
 
-def test_of_an_answer_that_comes_again_and_again_the_first_counts(
-    worchflow: Worchflow, celery_app: Celery, add: Any
+def test_a_task_that_celery_loses_is_sent_again_by_the_retries_of_its_step(
+    worchflow: Worchflow, celery_app: Celery, bench: Bench, add: Any
 ) -> None:
-    handle = started(worchflow, add.s(2, 2))
-    deliver(celery_app, most=2)  # the flow, the task
+    lossy = f"{bench.prefix}.lossy"
+    handle = started(worchflow, add.s(1, 1).set(queue=lossy), timeout=0.2, retries=1)
+    deliver(celery_app)
+    bench.broker().delete(lossy)
+
+    eventually(lambda: dispatcher(worchflow).sweep() and deliver(celery_app))
+    deliver(celery_app, lossy)
+    deliver(celery_app)
+
+    assert handle.result(1) == 2
+    assert [one.attempt for one in worchflow.steps(handle.id)] == [2]
+
+
+def test_of_an_answer_that_comes_again_and_again_the_first_counts(
+    worchflow: Worchflow, celery_app: Celery, bench: Bench
+) -> None:
+    handle = started(worchflow, celery_app.signature("elsewhere", queue=f"{bench.prefix}.else"))
+    deliver(celery_app)
     answer = {"execution_id": handle.id, "name": "\ttask:1:0"}
 
     for result in (4, 5, 6):
-        celery_app.tasks["worchflow.answer"].apply_async((result,), answer)
+        celery_app.tasks["worchflow.answer"].apply((result,), answer)
     deliver(celery_app)
 
     assert handle.result(1) == 4

@@ -128,6 +128,22 @@ def test_the_first_of_several_signals_is_told_by_name(
     assert handle.result(1) == ("no", "too expensive")
 
 
+def test_of_several_signals_that_came_early_the_earliest_is_taken(
+    worchflow: Worchflow, celery_app: Celery
+) -> None:
+    @worchflow.flow("either")
+    def either(event: Event[Any], step: Step) -> list[Any]:
+        return [step.wait_for_any("answer", signals=["yes", "no"]) for _ in range(3)]
+
+    handle = either.send()
+    for name, data in (("no", 1), ("yes", 2), ("no", 3)):
+        handle.signal(name, data)
+
+    deliver(celery_app)
+
+    assert handle.result(1) == [("no", 1), ("yes", 2), ("no", 3)]
+
+
 def test_a_payload_of_another_type_fails_the_wait_and_is_used_up(
     worchflow: Worchflow, celery_app: Celery
 ) -> None:
@@ -160,7 +176,7 @@ def test_a_signal_to_nobody_is_refused(
         worchflow.signal("unknown", "approve")
     with pytest.raises(InvalidTransition, match="completed"):
         handle.signal("approve")
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="signal name"):
         handle.signal("")
     with pytest.raises(ValueError, match="'approve'"):
         worchflow.signal(handle.id, "approve", lambda: None)
@@ -191,6 +207,10 @@ def test_an_async_flow_waits_alike(worchflow: Worchflow, celery_app: Celery) -> 
         lambda step: step.wait_for_any("any", signals=[]),
         lambda step: step.wait_for_any("any", signals="approve"),
         lambda step: step.wait_for_any("any", signals=[5]),
+        lambda step: step.wait_for_signal(5),
+        lambda step: step.wait_for_signal("approve", timeout=float("inf")),
+        lambda step: step.wait_for_signal("approve", type="no such type"),
+        lambda step: step.wait_for_signal("approve", type=5),
     ],
 )
 def test_a_wait_that_cannot_be_is_a_value_error(
