@@ -78,14 +78,14 @@ def stats(flow: str, *counts: tuple[int, int]) -> FlowStats:
 
 
 def test_the_highest_column_fills_the_chart_and_failures_stand_below() -> None:
-    drawn = columns(stats("a", (3, 1), (0, 0), (0, 2)).points)
+    drawn = columns(stats("a", (3, 1), (0, 0), (0, 2)).points, lambda at, until: "?")
 
     assert [(one.done, one.failed, one.top) for one in drawn] == [
         ("75.0", "25.0", "0.0"),
         ("0.0", "0.0", "100.0"),
         ("0.0", "50.0", "50.0"),
     ]
-    assert columns(stats("a", (0, 0)).points) == []
+    assert columns(stats("a", (0, 0)).points, lambda at, until: "?") == []
 
 
 def test_flows_are_added_up() -> None:

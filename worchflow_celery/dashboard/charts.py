@@ -1,9 +1,8 @@
 """Columns over time, completed and failed.  Pure."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from urllib.parse import urlencode
 
 from worchflow_celery.observed import FlowStats, Point
 
@@ -19,8 +18,11 @@ class Column:
     top: str
     low: str
     title: str
-    #: The query string of a list of what was sent then.
+    #: Of a list of what was sent then.
     link: str
+
+
+Link = Callable[[datetime, datetime], str]
 
 
 def together(stats: Iterable[FlowStats]) -> list[Point]:
@@ -33,19 +35,29 @@ def together(stats: Iterable[FlowStats]) -> list[Point]:
     return [found[at] for at in sorted(found)]
 
 
-def columns(points: Sequence[Point]) -> list[Column]:
+def columns(points: Sequence[Point], link: Link) -> list[Column]:
     """A column for each point; none where nothing has ended."""
     highest = max((one.completed + one.failed + one.cancelled for one in points), default=0)
     if not highest:
         return []
     length = points[1].at - points[0].at if len(points) > 1 else timedelta(minutes=1)
-    return [_column(n, one, len(points), highest, length) for n, one in enumerate(points)]
+    made = [_column(n, one, len(points), highest) for n, one in enumerate(points)]
+    return [
+        replace(column, title=_title(one, length), link=link(one.at, one.at + length))
+        for column, one in zip(made, points, strict=True)
+    ]
 
 
-def _column(number: int, point: Point, count: int, highest: int, length: timedelta) -> Column:
+def _title(point: Point, length: timedelta) -> str:
+    return (
+        f"{point.at:%Y-%m-%d %H:%M} – {point.at + length:%H:%M}: "
+        f"{point.completed + point.cancelled} ended well or were cancelled, {point.failed} failed"
+    )
+
+
+def _column(number: int, point: Point, count: int, highest: int) -> Column:
     ended = point.completed + point.cancelled
     done, failed = 100 * ended / highest, 100 * point.failed / highest
-    until = point.at + length
     return Column(
         x=f"{number * 100 / count:.2f}",
         width=f"{80 / count:.2f}",
@@ -53,9 +65,8 @@ def _column(number: int, point: Point, count: int, highest: int, length: timedel
         failed=f"{failed:.1f}",
         top=f"{100 - done - failed:.1f}",
         low=f"{100 - failed:.1f}",
-        title=f"{point.at:%Y-%m-%d %H:%M} – {until:%H:%M}: {ended} ended well or were cancelled, "
-        f"{point.failed} failed",
-        link="?" + urlencode({"after": point.at.isoformat(), "before": until.isoformat()}),
+        title="",
+        link="",
     )
 
 

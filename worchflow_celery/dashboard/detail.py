@@ -55,13 +55,13 @@ def execution(request: Request) -> Response:
         runs = worchflow.runtime.store.reading.runs(found.id, MOST_RUNS + 1)
         family = family_of(worchflow, found, runs)
         lines = worchflow.logs(found.id, limit=MOST_LINES)
-    redactor = site.redactor(request)
+    redactor, running = site.redactor(request), site.hub.running(found.id)
     context = {
         "lines": [redacted(redactor, found.flow, one) for one in lines],
         "lines_left": len(lines) == MOST_LINES,
         "one": redactor.execution(found),
         "runs_left": len(runs) > MOST_RUNS,
-        "fall": waterfall(found, runs[:MOST_RUNS], utcnow(), site.hub.running(found.id)),
+        "fall": waterfall(found, runs[:MOST_RUNS], utcnow(), running.key if running else None),
         "steps": _steps(found, runs[:MOST_RUNS], redactor),
         "family": family,
         "actions": legal(found),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -98,7 +99,7 @@ def flow(request: Request) -> Response:
         "about": about(site, name),
         "known": known.definition.options if known else None,
         "figures": figures(samples),
-        "columns": columns(together(stats)),
+        "columns": columns(together(stats), lambda at, until: sent(name, at, until)),
         "errors": grouped(samples, name, site.redactor(request)),
         "steps": steps,
         "latest": samples[:_LISTED],
@@ -106,6 +107,12 @@ def flow(request: Request) -> Response:
         "live": "parts",
     }
     return site.page(request, "flow.html", context)
+
+
+def sent(flow: str, after: datetime, before: datetime, **more: str) -> str:
+    """The query string of a list of what was sent of a flow in some time."""
+    times = {"after": after.isoformat(), "before": before.isoformat()}
+    return "?" + urlencode({"flow": flow, **more, **times})
 
 
 def about(site: Site, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -110,12 +110,13 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def summary(data: Any, most: int = 3) -> list[tuple[str, str]]:
-    """Up to three scalar fields of some data, named; a scalar itself has no name."""
+def summary(data: Any, first: Sequence[str] = (), most: int = 3) -> list[tuple[str, str]]:
+    """Up to three scalar fields of some data, named, those of ``first`` first."""
     if not isinstance(data, Mapping):
         return [] if data is None else [("", compact(data, 48))]
     scalars = {k: v for k, v in data.items() if isinstance(v, str | int | float | bool)}
-    chosen = list((scalars or data).items())[:most]
+    ranked = {k: scalars[k] for k in first if k in scalars} | scalars
+    chosen = list((ranked or data).items())[:most]
     return [(compact(str(key), 24), compact(value, 32)) for key, value in chosen]
 
 

@@ -6,6 +6,8 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from worchflow_celery.errors import WorchflowError
@@ -23,6 +25,14 @@ _PASSED = "event execution_id flow status attempt step key schedule at".split()
 Listener = tuple[asyncio.AbstractEventLoop, "asyncio.Queue[str]"]
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The step that an execution is in."""
+
+    key: str
+    since: datetime
+
+
 class TooMany(Exception):
     """More pages than may listen."""
 
@@ -35,7 +45,7 @@ class Hub:
         self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
         self._thread: threading.Thread | None = None
-        self._running: OrderedDict[str, str] = OrderedDict()
+        self._running: OrderedDict[str, Running] = OrderedDict()
 
     def join(self) -> Listener:
         """Listen; raises ``TooMany``."""
@@ -54,7 +64,7 @@ class Hub:
         with self._lock:
             self._listeners.discard(listener)
 
-    def running(self, execution_id: str) -> str | None:
+    def running(self, execution_id: str) -> "Running | None":
         """The step that runs, if it began while somebody listened."""
         return self._running.get(execution_id)
 
@@ -77,7 +87,7 @@ class Hub:
     def _note(self, update: Any) -> None:
         """Keep in mind which step of an execution runs."""
         if update.event == "step_started":
-            self._running[update.execution_id] = update.key
+            self._running[update.execution_id] = Running(update.key, update.at)
             while len(self._running) > _MOST_RUNNING:
                 self._running.popitem(last=False)
         elif update.execution_id:

@@ -12,11 +12,13 @@ from worchflow_celery.dashboard.charts import columns, together
 from worchflow_celery.dashboard.queries import Query
 from worchflow_celery.dashboard.security import Access
 from worchflow_celery.dashboard.site import Site, access_of, site_of
+from worchflow_celery.dashboard.strides import MOST_RUNS, Stride, stride
 from worchflow_celery.models import Execution, ExecutionStatus
 from worchflow_celery.observed import FlowStats
 from worchflow_celery.redaction import Redactor
 from worchflow_celery.store.finding import filters_of
 from worchflow_celery.store.reading import Rows, searched, status_filters
+from worchflow_celery.store.rollups import KEPT, MINUTE
 
 
 def executions(request: Request) -> Response:
@@ -26,10 +28,20 @@ def executions(request: Request) -> Response:
         query = query_of(worchflow, request)
         rows = rows_of(worchflow, query)
         counts = counts_of(worchflow, query)
-        stats = worchflow.stats(query.flow or None)
+        since, until = period(query, worchflow.runtime.store.database.now())
+        stats = worchflow.stats(query.flow or None, since=since, until=until)
+        strides = strides_of(site, worchflow, rows)
     context = _context(site, query, rows, site.redactor(request), access_of(request))
     return site.page(
-        request, "executions.html", {**context, **_chart(stats), "counts": counts, "live": "list"}
+        request,
+        "executions.html",
+        {
+            **context,
+            **_chart(query, stats, since),
+            "strides": strides,
+            "counts": counts,
+            "live": "list",
+        },
     )
 
 
@@ -62,10 +74,29 @@ def took(execution: Execution, now: datetime) -> timedelta | None:
     return (execution.finished_at or now) - execution.started_at
 
 
-def _chart(stats: list[FlowStats]) -> dict[str, Any]:
-    """The last hour: what ended in each minute."""
+def period(query: Query, now: datetime) -> tuple[datetime, datetime]:
+    """The time of the chart: that of the filter, or the last hour, in whole minutes."""
+    until = min(query.before or now, now).replace(second=0, microsecond=0) + MINUTE
+    begin = until - queries.PERIODS[query.last or "1h"][1]
+    since = query.after if query.after and (not query.last or query.after > begin) else begin
+    since = max(since.replace(second=0, microsecond=0), until - KEPT)
+    return min(since, until - MINUTE), until
+
+
+def strides_of(site: Site, worchflow: Worchflow, rows: Rows) -> dict[str, Stride | None]:
+    """How far each execution of a list has come."""
+    begun = [row.execution for row in rows.rows if row.execution.started_at]
+    runs = worchflow.runtime.store.reading.last_runs([one.id for one in begun], MOST_RUNS)
+    return {one.id: stride(one, runs.get(one.id, ()), site.hub.running(one.id)) for one in begun}
+
+
+def _chart(query: Query, stats: list[FlowStats], since: datetime) -> dict[str, Any]:
+    """What ended in each part of a time; a click on it shows what was sent then."""
     return {
-        "columns": columns(together(stats)),
+        "since": since,
+        "columns": columns(
+            together(stats), lambda at, until: query.link(last="", after=at, before=until)
+        ),
         "ended": sum(one.completed + one.cancelled for one in stats),
         "failed": sum(one.failed for one in stats),
     }
@@ -99,6 +130,7 @@ def _context(
         "periods": queries.PERIODS,
         "statuses": [status.value for status in ExecutionStatus],
         "hint": f"id, or {fields[0]}:value" if fields else "the beginning of an id",
+        "firsts": {name: flow.definition.options.search for name, flow in flows.items()},
         "took": took,
         "on_all": on_all(query) if access.may("admin") else [],
     }

@@ -121,9 +121,8 @@ class Reading:
 
     def runs(self, execution_id: str, limit: int) -> list[Checkpoint]:
         """The recorded runs of an execution's steps, by their starts; ``limit`` at most."""
-        within = {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}
         with translated(self._database.settings):
-            found = list(self._steps.find({"_id": within}).limit(limit))
+            found = list(self._steps.find(_steps_of(execution_id)).limit(limit))
         runs = [run for one in found if (run := _checkpoint(one)) is not None]
         return sorted(runs, key=lambda run: (run.started_at, run.seq))
 
@@ -131,9 +130,27 @@ class Reading:
         """Name, status, attempt and times of the recorded runs of many executions' steps."""
         if not execution_ids:
             return []
-        each = [{"_id": {"$gte": f"{one} ", "$lt": f"{one}!"}} for one in execution_ids]
+        each = [_steps_of(one) for one in execution_ids]
         with translated(self._database.settings):
             return list(self._steps.find({"$or": each}, _RUN).limit(limit))
+
+    def last_runs(self, execution_ids: Sequence[str], most: int) -> dict[str, list[Document]]:
+        """Name, status and times of the runs of each of these executions, ``most`` of each."""
+        if not execution_ids:
+            return {}
+        each: list[list[Document]] = [
+            [{"$match": _steps_of(one)}, {"$limit": most}, {"$project": _RUN}]
+            for one in execution_ids
+        ]
+        name = self._steps.name
+        others: list[Document] = [
+            {"$unionWith": {"coll": name, "pipeline": one}} for one in each[1:]
+        ]
+        found: dict[str, list[Document]] = {}
+        with translated(self._database.settings):
+            for run in self._steps.aggregate([*each[0], *others]):
+                found.setdefault(str(run["_id"]).partition(" ")[0], []).append(run)
+        return found
 
     def _some(self, query: Document, limit: int) -> Rows:
         with translated(self._database.settings):
@@ -163,7 +180,7 @@ _ROW: Document = {
 _SAMPLE = dict.fromkeys(
     "status created_at started_at finished_at attempt error.type error.message".split(), 1
 )
-_RUN = dict.fromkeys("name kind status attempt started_at finished_at".split(), 1)
+_RUN = dict.fromkeys("key name kind status attempt phase started_at finished_at".split(), 1)
 
 
 def status_filters(base: Mapping[str, Any]) -> dict[str, Document]:
@@ -185,6 +202,10 @@ def searched(field: str, text: str) -> Document:
     if text in ("true", "false"):
         values.append(text == "true")
     return {f"search.{check_search_field(field)}": {"$in": values}}
+
+
+def _steps_of(execution_id: str) -> Document:
+    return {"_id": {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}}
 
 
 def _rows(found: Sequence[Document], cursor: str | None) -> Rows:
