@@ -20,7 +20,7 @@ dispatch calling pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
 handle flow operations observing heartbeat termination recovery presence beat decorator app
-inspection checkup dashboard dev cli
+inspection queues checkup dashboard dev cli
 __init__
 """.split()
 

@@ -71,6 +71,20 @@ class WorkerInfo(_Frozen):
     alive: bool
 
 
+class QueueInfo(_Frozen):
+    """A queue of the broker, with what goes past new executions in its other line."""
+
+    name: str
+    #: Messages that no worker has taken.
+    ready: int
+    #: Messages that workers hold; ``None`` where the broker cannot tell.
+    unacked: int | None = None
+    #: When that which is taken next was sent, if it is an execution.
+    oldest_at: datetime | None = None
+    #: Workers that live and take from it.
+    consumers: int
+
+
 class SchedulerInfo(_Frozen):
     """A beat that lives."""
 

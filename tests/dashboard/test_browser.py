@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.dashboard.browsing import browser as open_browser
 from tests.dashboard.browsing import dashboard
 from tests.support import Bench, workers
 from worchflow_celery import Worchflow
+from worchflow_celery.clock import utcnow
 
 PATHS = ["/", "/flows", "/flows/pay", "/schedules", "/workers", "/audit", "/send?flow=pay"]
 
@@ -216,6 +218,48 @@ def test_keys_lead_to_rows_and_pages(page: Page, stall: Worchflow) -> None:
     page.keyboard.press("g")
     page.keyboard.press("s")
     page.wait_for_url("**/schedules")
+
+
+def test_a_view_is_a_filter_with_a_name_that_stays(page: Page, stall: Worchflow) -> None:
+    stall.send("pay", {"amount": 1, "customer": "a"}, delay=600)
+    name = "<img src=x onerror=\"document.title='owned'\"> mine"
+    page.goto("/?status=failed&flow=pay")
+    page.get_by_text("Views", exact=True).click()
+    page.locator("#views-name").fill(name)
+    page.get_by_role("button", name="Save").click()
+
+    page.goto("/")
+    page.get_by_text("Views", exact=True).click()
+    page.get_by_role("link", name=name).click()
+    page.wait_for_url("**/?status=failed&flow=pay")
+    page.go_back()
+
+    expect(page).to_have_url(re.compile(r"/$"))
+    assert "owned" not in page.title()
+    page.get_by_text("Views", exact=True).click()
+    page.get_by_role("button", name="Forget the view").click()
+    expect(page.locator("#views-list li")).to_have_count(0)
+    page.reload()
+    expect(page.locator("#views-list li")).to_have_count(0)
+
+
+def test_a_click_on_a_bar_sets_the_time_and_back_undoes_it(
+    page: Page, bench: Bench, stall: Worchflow
+) -> None:
+    stall.send("pay", {"amount": 1, "customer": "a"}, delay=600)
+    minute = (utcnow() - timedelta(minutes=5)).replace(second=0, microsecond=0)
+    took = {"buckets": {"3": 1}, "total": 10, "longest": 6}
+    ended = {"flow": "pay", "completed": 1, "failed": 0, "cancelled": 0}
+    flows = [{**ended, "duration": took, "wait": took}]
+    bench.collection("rollups").insert_one({"_id": minute, "flows": flows})
+    page.goto("/?flow=pay")
+
+    page.locator(".chart a", has_text=f"{minute:%H:%M} –").click()
+    page.wait_for_url("**/?flow=pay&after=*")
+    expect(page.get_by_label("From")).to_have_value(re.compile(f"{minute:%Y-%m-%dT%H:%M}"))
+    page.go_back()
+
+    page.wait_for_url("**/?flow=pay")
 
 
 def test_it_works_under_a_path(

@@ -213,6 +213,13 @@ def workers(request: Request) -> Response:
     return answer({"items": [one.model_dump(mode="json") for one in staff.workers_of(request)]})
 
 
+def queues(request: Request) -> Response:
+    """``GET queues``: what waits in the broker; ``broker`` says why nobody can tell."""
+    found, why = staff.queues_of(request, staff.workers_of(request))
+    items = [one.model_dump(mode="json") for one in found]
+    return answer({"items": items, "broker": why or None})
+
+
 def audit(request: Request) -> Response:
     """``GET audit``: who did what."""
     return answer({"items": [one.model_dump(mode="json") for one in staff.records_of(request)]})
@@ -250,6 +257,7 @@ ROUTES: list[BaseRoute] = [
     Route(f"{_BASE}/openapi.json", description),
     Route(f"{_BASE}/events", stream.events),
     Route(f"{_BASE}/workers", workers),
+    Route(f"{_BASE}/queues", queues),
     Route(f"{_BASE}/audit", audit),
     Route(f"{_BASE}/executions", executions),
     Route(f"{_BASE}/executions", send, methods=["POST"]),

@@ -6,7 +6,15 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from worchflow_celery.models import Attempt, Execution, Schedule, StepRecord, Window
-from worchflow_celery.observed import AuditRecord, Batch, FlowStats, LogLine, Update, WorkerInfo
+from worchflow_celery.observed import (
+    AuditRecord,
+    Batch,
+    FlowStats,
+    LogLine,
+    QueueInfo,
+    Update,
+    WorkerInfo,
+)
 
 _MODELS: list[type[BaseModel]] = [
     Execution,
@@ -20,6 +28,7 @@ _MODELS: list[type[BaseModel]] = [
     LogLine,
     FlowStats,
     Batch,
+    QueueInfo,
 ]
 _REF = "#/components/schemas/{model}"
 _PROBLEM = {
@@ -124,6 +133,7 @@ def _read(one: list[dict[str, Any]], of_flow: list[dict[str, Any]]) -> dict[str,
         "/flows/{flow}/schema": _get("The schema of its data", of_flow, None, many=False),
         "/flows/{flow}/stats": _get("What ended", [*of_flow, *_TIMES], "FlowStats"),
         "/workers": _get("The workers of the last day", [], "WorkerInfo"),
+        "/queues": _get("What waits in the broker", [], "QueueInfo"),
         "/audit": _get("What people did", [], "AuditRecord"),
         "/events": _get("Live updates, server-sent", [_in("execution")], None, many=False),
         "/schedules": _get("The schedules", [], "Schedule"),

@@ -92,6 +92,13 @@ class Reading:
         each = [{"_id": {"$gte": f"{one}.", "$lt": f"{one}/"}} for one in stems]
         return self._some({"$or": [{"_id": {"$in": list(stems)}}, *each]}, limit)
 
+    def sent_at(self, execution_ids: Sequence[str]) -> dict[str, datetime]:
+        """When each of these executions was sent, of those that are there."""
+        query = {"_id": {"$in": list(execution_ids)}}
+        with translated(self._database.settings):
+            found = list(self._executions.find(query, {"created_at": 1}))
+        return {str(one["_id"]): one["created_at"] for one in found}
+
     def count(self, filters: Mapping[str, Any], most: int = MOST_COUNTED) -> int:
         """How many there are, up to a limit."""
         with translated(self._database.settings):

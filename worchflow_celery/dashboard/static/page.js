@@ -48,6 +48,43 @@
   unhide();
   picked();
 
+  // -- views: filters with a name, kept in this browser ------------------------------------------
+  const views = $("views");
+  if (views) {
+    const place = `worchflow-views:${base}`;
+    const read = () => {
+      try {
+        const found = JSON.parse(localStorage.getItem(place) || "[]");
+        return found.filter((one) => typeof one.name === "string" && String(one.query).startsWith("?")).slice(0, 50);
+      } catch { return []; }
+    };
+    const write = (found) => { try { localStorage.setItem(place, JSON.stringify(found)); } catch { /* no storage: for this page only */ } draw(found); };
+    const draw = (found) => {
+      $("views-none").hidden = found.length > 0;
+      $("views-list").replaceChildren(...found.map((one) => {
+        const item = document.createElement("li"), link = document.createElement("a"), off = document.createElement("button");
+        link.href = `${base}/${one.query}`;
+        link.textContent = one.name;
+        if (one.query === views.dataset.query) link.setAttribute("aria-current", "true");
+        off.type = "button";
+        off.className = "quiet";
+        off.textContent = "×";
+        off.setAttribute("aria-label", `Forget the view ${one.name}`);
+        off.addEventListener("click", (event) => { event.stopPropagation(); write(read().filter((other) => other.name !== one.name)); });
+        item.append(link, off);
+        return item;
+      }));
+    };
+    $("views-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      const name = $("views-name").value.trim();
+      if (name) write([...read().filter((one) => one.name !== name), { name, query: views.dataset.query }]);
+      $("views-name").value = "";
+    });
+    views.hidden = false;
+    draw(read());
+  }
+
   // -- keys -------------------------------------------------------------------------------------
   const dialog = $("keys-dialog"), keysButton = $("keys");
   keysButton.hidden = false;
