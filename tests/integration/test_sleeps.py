@@ -72,6 +72,24 @@ def test_an_execution_that_wakes_too_early_sleeps_on(
     assert abs(again.due_at - due) < timedelta(seconds=1)
 
 
+def test_a_dispatcher_looks_again_when_the_next_sleep_is_over(
+    worchflow: Worchflow, celery_app: Celery, bench: Bench
+) -> None:
+    @worchflow.flow("sleeper")
+    def sleeper(event: Event[Any], step: Step) -> None:
+        step.sleep("nap", timedelta(hours=1))
+
+    handle = sleeper.send()
+    deliver(celery_app)
+    sweeper = dispatcher(worchflow)
+    assert 0.5 <= sweeper.sweep() <= 1  # nothing is due for now
+
+    soon = {"$set": {"due_at": datetime.now(UTC) + timedelta(seconds=0.4)}}
+    bench.collection("executions").update_one({"_id": handle.id}, soon)
+
+    assert sweeper.sweep() <= 0.4
+
+
 def test_a_short_sleep_stays_on_the_worker(worchflow: Worchflow, celery_app: Celery) -> None:
     @worchflow.flow("sleeper")
     def sleeper(event: Event[Any], step: Step) -> str:
