@@ -12,6 +12,8 @@ from worchflow_celery.errors import ChildFailed, NonRetriableError, StepTimeout
 from worchflow_celery.models import ErrorInfo
 
 Data = dict[str, Any]
+#: Of flows with limits.
+CUSTOMERS = 2
 #: What an effect takes, in seconds: there must be time to be killed in it.
 PACE = 0.04
 #: More crashes than a test makes: nothing is to be given up.
@@ -167,16 +169,16 @@ def define_booking(worchflow: Worchflow, actor: Actor) -> None:
 
 def define_limited(worchflow: Worchflow, actor: Actor) -> None:
     def customer(data: Mapping[str, Any]) -> str:
-        return str(data["number"] % 3)
+        return str(data["number"] % CUSTOMERS)
 
-    @worchflow.flow("limited", concurrency=2, concurrency_key=customer, **OPTIONS)
+    @worchflow.flow("limited", concurrency=1, concurrency_key=customer, **OPTIONS)
     def limited(event: Event[Data], step: Step) -> Data:
         got = {"one": step.run("one", actor.act, event, step, event.data["number"])}
-        got["pause"] = step.sleep("pause", 0.2)
+        got["pause"] = step.sleep("pause", 0.4)
         got["two"] = step.run("two", actor.act, event, step, [])
         return got
 
-    @worchflow.flow("paced", throttle=(2, 1.5), concurrency_key=customer, **OPTIONS)
+    @worchflow.flow("paced", throttle=(2, 2), concurrency_key=customer, **OPTIONS)
     def paced(event: Event[Data], step: Step) -> Data:
         return {"one": step.run("one", actor.act, event, step, event.data["number"])}
 

@@ -8,19 +8,20 @@ from tests.acceptance.stage import Stage
 from tests.support import eventually
 from worchflow_celery.errors import InvalidTransition
 
-FLOWS = (
-    *("race", "trip", "repair", "order", "family", "bulk", "tasks", "booking"),
-    *("limited", "paced", "swarm"),
-)
+#: They are sent one after the other, so that they come up against their limits.
+LIMITED = ("limited", "paced")
+OTHERS = ("race", "trip", "repair", "order", "family", "bulk", "tasks", "booking", "swarm")
+FLOWS = LIMITED + OTHERS
 FAILS = ("handler", None, "child", None)
 
 
 def begin(stage: Stage, each: int) -> list[str]:
-    """Send so many of each flow, in turn; return their ids."""
+    """Send so many of each flow; return their ids."""
+    limited = [(flow, number) for flow in LIMITED for number in range(each)]
+    others = [(flow, number) for number in range(each) for flow in OTHERS]
     return [
         str(stage.send(flow, {"number": number, "fails": fails(number)}, id=f"{flow}-{number}"))
-        for number in range(each)
-        for flow in FLOWS
+        for flow, number in limited + others
     ]
 
 
