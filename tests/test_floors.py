@@ -19,7 +19,7 @@ leases reporter windows runtime auditing logbook figures
 dispatch calling pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
-handle flow operations observing heartbeat termination recovery presence beat decorator app
+handle flow operations observing heartbeat termination recovery presence beat decorator app demo
 inspection queues checkup dashboard dev cli
 __init__
 """.split()

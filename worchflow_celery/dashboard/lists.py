@@ -13,6 +13,7 @@ from worchflow_celery.dashboard.queries import Query
 from worchflow_celery.dashboard.security import Access
 from worchflow_celery.dashboard.site import Site, access_of, site_of
 from worchflow_celery.dashboard.strides import MOST_RUNS, Stride, stride
+from worchflow_celery.dashboard.tour import tour_of
 from worchflow_celery.models import Execution, ExecutionStatus
 from worchflow_celery.observed import FlowStats
 from worchflow_celery.redaction import Redactor
@@ -31,6 +32,7 @@ def executions(request: Request) -> Response:
         since, until = period(query, worchflow.runtime.store.database.now())
         stats = worchflow.stats(query.flow or None, since=since, until=until)
         strides = strides_of(site, worchflow, rows)
+        tour = tour_of(worchflow) if site.may_change(request) and query.is_first else None
     context = _context(site, query, rows, site.redactor(request), access_of(request))
     return site.page(
         request,
@@ -40,6 +42,7 @@ def executions(request: Request) -> Response:
             **_chart(query, stats, since),
             "strides": strides,
             "counts": counts,
+            "tour": tour,
             "live": "list",
         },
     )

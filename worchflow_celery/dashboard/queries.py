@@ -55,6 +55,11 @@ class Query:
         """Whether there may be executions that it leaves out."""
         return any((self.status, self.flow, self.last, self.after, self.before, self.q))
 
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the page that somebody sees who asks for nothing."""
+        return not self.filters_anything and not self.cursor
+
     def link(self, **changes: Any) -> str:
         """The query string of this list, changed; a new list begins with its first page."""
         other = replace(self, **{"cursor": "", **changes})

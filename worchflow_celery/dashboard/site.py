@@ -148,7 +148,7 @@ class Site:
             "site": self,
             "options": self.options,
             "access": access,
-            "may_act": access.may("operator") and not self.options.read_only,
+            "may_act": self.may_change(request),
             "now": utcnow(),
             "here": request.url.path.removeprefix(request.scope.get("root_path", "")) or "/",
             "live": "false",
@@ -156,6 +156,10 @@ class Site:
         }
         text = self.templates.get_template(template).render({**shared, **context})
         return HTMLResponse(text, status, {"cache-control": "no-store"})
+
+    def may_change(self, request: Request) -> bool:
+        """Whether this visitor may do more than look."""
+        return access_of(request).may("operator") and not self.options.read_only
 
     def static(self, request: Request) -> Callable[[str], str]:
         """Makes the URL of a static file: one that may be kept for a year."""

@@ -5,6 +5,7 @@ import select
 import sys
 import termios
 import tty
+from contextlib import suppress
 from typing import Any, Self
 
 
@@ -28,7 +29,8 @@ class Keys:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None and self._before is not None:
-            termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
+            with suppress(termios.error):  # the terminal may be gone
+                termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)
 
     def pressed(self, within: float) -> str:
         """The next key, or nothing after so many seconds."""
@@ -36,7 +38,9 @@ class Keys:
         ready, _, _ = select.select(files, [], [], within)
         if not ready:
             return ""
-        pressed = os.read(ready[0], 1).decode(errors="replace")
+        pressed = ""
+        with suppress(OSError):
+            pressed = os.read(ready[0], 1).decode(errors="replace")
         if not pressed:  # the terminal is gone
             self._file = None
         return pressed

@@ -49,6 +49,11 @@ class Places:
         self.mongod = MongoServer(mongo or self._launch(MONGOD))
 
     @property
+    def owned(self) -> bool:
+        """Whether both servers are our own, so that nothing of somebody else's is in them."""
+        return self.redis.owned and self.mongod.owned
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a process needs to use these servers, whatever its configuration says."""
         results = {"CELERY_RESULT_BACKEND": self.redis.url} if self._has_results else {}

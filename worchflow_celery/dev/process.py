@@ -17,14 +17,16 @@ Say = Callable[[str, str], None]
 
 
 class Process:
-    """A `celery …` of ours, in a session of its own: the terminal's Ctrl-C does not reach it.
+    """A Python module with its arguments, in a session of its own, which Ctrl-C does not reach.
 
     A guard beside it kills it when we are gone, even by SIGKILL.
     """
 
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], say: Say):
+    def __init__(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], say: Say
+    ) -> None:
         self.name = name
-        self._command = [sys.executable, "-m", "celery", *command]
+        self._command = [sys.executable, "-m", *command]
         self._environment = dict(environment)
         self._say = say
         self._process: subprocess.Popen[bytes] | None = None

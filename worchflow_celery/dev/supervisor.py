@@ -1,10 +1,10 @@
 """Keeps worker, scheduler and dashboard running until somebody has had enough."""
 
-import webbrowser
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from worchflow_celery.clock import elapsed
+from worchflow_celery.dev.browser import Browser
 from worchflow_celery.dev.changes import Changes
 from worchflow_celery.dev.keys import Keys
 from worchflow_celery.dev.process import Process, Say
@@ -24,15 +24,19 @@ class Supervisor:
             name: Process(name, command, environment, say) for name, command in commands.items()
         }
         self._told: set[str] = set()
+        #: Called until it returns true.
+        self._greet: Callable[[], bool] | None = None
         #: What a key does, beside ``q``.
         self.keys: dict[str, Callable[[], None]] = {
             "r": self.reload,
             "k": self._kill_worker,
         }
 
-    def open_with(self, key: str, url: str) -> None:
-        """Let a key open a page."""
-        self.keys[key] = lambda: self._open(url)
+    def show_in(self, browser: Browser) -> None:
+        """Open the dashboard when it is there, and its pages with keys."""
+        self.keys["o"] = browser.open
+        self.keys["s"] = lambda: browser.open("/send")
+        self._greet = browser.greet
 
     def start(self) -> None:
         """Start all."""
@@ -48,6 +52,8 @@ class Supervisor:
                 return
             if key in self.keys:
                 self.keys[key]()
+            if self._greet is not None and self._greet():
+                self._greet = None
             if elapsed() - looked >= _LOOK:
                 looked = elapsed()
                 changed = changes.look()
@@ -75,10 +81,6 @@ class Supervisor:
         worker = self._processes["worker"]
         worker.kill()
         worker.start()
-
-    def _open(self, url: str) -> None:
-        self._say("dev", f"opening {url}")
-        webbrowser.open(url)
 
     def _look_after(self) -> None:
         for process in self._processes.values():

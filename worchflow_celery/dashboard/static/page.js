@@ -37,6 +37,11 @@
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
+  document.addEventListener("toggle", (event) => {
+    if (event.target.id !== "tour") return;
+    try { event.target.open ? localStorage.removeItem("worchflow-tour") : localStorage.setItem("worchflow-tour", "closed"); } catch { /* for this page only */ }
+  }, true);
+  try { if ($("tour") && localStorage.getItem("worchflow-tour")) $("tour").open = false; } catch { /* no storage: open */ }
   const picked = () => {
     const word = $("picked");
     if (!word) return;
