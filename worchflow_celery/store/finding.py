@@ -13,6 +13,8 @@ from worchflow_celery.models import FINISHED, ExecutionStatus
 from worchflow_celery.options import check_id, check_search_field, searchable, shown
 from worchflow_celery.store.records import Document
 
+_ENDED: Document = {"finished_at": {"$exists": True}}
+_GOING: Document = {"due_at": {"$exists": True}, "queue": {"$gte": ""}}
 NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 
 
@@ -46,11 +48,13 @@ def filters_of(
 def of_status(statuses: Sequence[str]) -> Document:
     """With what lets MongoDB use the index of finished, or that of unfinished executions."""
     filters: Document = {"status": {"$in": list(statuses)}}
-    if FINISHED.issuperset(statuses):
-        filters["finished_at"] = {"$exists": True}
-    elif FINISHED.isdisjoint(statuses):
-        filters |= {"due_at": {"$exists": True}, "queue": {"$gte": ""}}
-    return filters
+    done = FINISHED.intersection(statuses)
+    if len(done) == len(set(statuses)):
+        return {**filters, **_ENDED}
+    if not done:
+        return {**filters, **_GOING}
+    of_done = {"status": {"$in": sorted(done)}, **_ENDED}
+    return {**filters, "$or": [of_done, {"status": {"$in": list(statuses)}, **_GOING}]}
 
 
 def _iterable(value: object) -> Iterable[object]:

@@ -48,7 +48,7 @@ class Workers:
         """Those that were seen within a day, the last one seen first."""
         fields = {"now": "$$NOW", **dict.fromkeys(WorkerInfo.model_fields, 1)}
         with translated(self._database.settings):
-            found = self._collection.find({}, fields).sort("seen_at", -1)
+            found = self._collection.find({}, fields).sort("expires_at", -1)  # as it was seen
             documents = list(found.limit(limit).max_time_ms(_PATIENCE_MS))
         return [info for document in documents if (info := _info_of(document))]
 
