@@ -47,7 +47,7 @@
     if (!word) return;
     const count = document.querySelectorAll("#bulk input[name=id]:checked").length;
     word.textContent = `${count} selected:`;
-    for (const one of document.querySelectorAll(".bulk button")) one.disabled = !count;
+    for (const one of document.querySelectorAll(".bulk button")) one.disabled = !count || $("main").classList.contains("stale");
   };
   document.addEventListener("change", picked);
   unhide();
@@ -122,7 +122,15 @@
   // -- live parts -------------------------------------------------------------------------------
   const pill = $("live"), word = $("live-word");
   const say = (text, look) => { pill.hidden = false; pill.className = `pill ${look}`; if (word.textContent !== text) word.textContent = text; };
-  const lost = (is) => { $("lost").hidden = !is; $("main").classList.toggle("stale", is); };
+  const lostWords = [...$("lost").childNodes];
+  const lost = (is, words = lostWords) => {
+    if (is) $("lost").replaceChildren(...words);
+    if ($("lost").hidden === !is) return;
+    $("lost").hidden = !is;
+    $("main").classList.toggle("stale", is);
+    for (const one of document.querySelectorAll("main button")) one.disabled = is;
+    picked();
+  };
   const same = (one, other) => one.innerHTML === other.innerHTML;
   const busy = (part) => part.contains(document.activeElement) && document.activeElement !== document.body && document.activeElement.matches("input, select, textarea, button, summary");
 
@@ -174,8 +182,13 @@
     asking = true;
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(8000) });
-      if (!answer.ok) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (answer.status === 503 && live !== "false") {  // the store is away: what is here stays, greyed
+        lost(true, page.querySelector("main .banner")?.childNodes);
+        say("not connected", "lost");
+        return;
+      }
+      if (!answer.ok) throw new Error(String(answer.status));
       if (page.body.dataset.live !== live) ended = true;
       if (body.dataset.live === "false") { location.reload(); return; }
       update(page);
