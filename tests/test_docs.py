@@ -20,6 +20,7 @@ from celery.utils.dispatch import Signal
 from pydantic.fields import FieldInfo
 
 import worchflow_celery as library
+from tests.integration.traced import exporting
 from tests.support import ROOT, Bench, eventually, workers
 from worchflow_celery import AsyncStep, Event, Step, Worchflow, cron, errors, signals
 from worchflow_celery.models import (
@@ -43,6 +44,7 @@ DOCS = ROOT / "docs"
 READ = (Event, Execution, StepRecord, Attempt, Schedule, Window)
 CRON = "validate next_run previous_run missed_windows should_have_run".split()
 README, TUTORIAL = ROOT / "README.md", DOCS / "tutorial.md"
+TRACE = DOCS / "howto" / "trace.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 
 #: A fenced block, with the comment that may stand above it.
@@ -183,7 +185,8 @@ def test_every_stored_field_and_index_is_in_the_documents_page(bench: Bench) -> 
             raise ConnectionError
 
     link = documented.si({"customer": "d"})
-    first = documented.apply_async(({"customer": "c"},), priority=3, link=link)
+    with exporting():
+        first = documented.apply_async(({"customer": "c"},), priority=3, link=link)
     worchflow.restart(first.id, "second").pause()
     worchflow.close()
 
@@ -325,3 +328,23 @@ def test_the_tutorial_shows_what_its_program_prints(
 
     assert sent in ("order-1 queued\n", "order-1 processing\n")  # the worker may be quick
     assert printed == shown
+
+
+def shape(spans: str) -> list[str]:
+    """Spans as they are printed, their random ids numbered in the order in which they are met."""
+    ids = re.findall(r"^(\w+) in ", spans, re.MULTILINE)
+    number = {id: str(ids.index(id)) for id in ids}
+    return [
+        " ".join(number.get(word, word) for word in line.split()) for line in spans.splitlines()
+    ]
+
+
+def test_the_page_about_traces_shows_what_its_program_prints(
+    tmp_path: Path, place: dict[str, str]
+) -> None:
+    program = saved(TRACE, "traced.py", tmp_path)
+    ((_, shown),) = blocks(TRACE, "text")
+
+    printed = run(program, place=place)
+
+    assert shape(printed) == shape(shown)

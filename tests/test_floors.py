@@ -15,7 +15,7 @@ version clock histogram flowlog models observed signals errors allowance
 options annotations inbox codec redaction results outcome settings shutdown deadlines cronline
 cron callables definition
 outbox servers publisher redis_client leader live store
-leases reporter windows runtime auditing logbook figures
+tracing leases reporter windows runtime auditing logbook figures
 dispatch calling pausing restarting canvas cuts replay cancelling bulk
 journal waits children answers tasks context parallel step
 async_step handler settlement undoing unwinding limits attempt delivery timetable scheduling
@@ -36,6 +36,7 @@ DOORS = {
     "jinja2": {"dashboard"},
     "uvicorn": {"dashboard"},
     "click": {"cli"},
+    "opentelemetry": {"tracing"},
     "pytest": set(),
 }
 

@@ -22,6 +22,7 @@ from worchflow_celery.parallel import (
     check_concurrency,
     listed,
 )
+from worchflow_celery.replay import Run
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -87,7 +88,7 @@ class AsyncStep(Parallel):
             await self._boundary()
             run = self._journal.start(key, name)
             try:
-                value = await self._call(call, run.attempt, key, name, how.timeout)
+                value = await self._call(call, run, how.timeout)
             except Exception as error:  # whatever a step raises is its outcome
                 delay = await asyncio.to_thread(self._journal.failed, run, error, how)
                 await self._pause(delay)
@@ -215,25 +216,27 @@ class AsyncStep(Parallel):
         run = self._journal.start(part.key, part.name)
         try:
             call = functools.partial(part.fn, *part.args)
-            value = await self._call(call, run.attempt, part.key, part.name, None)
+            value = await self._call(call, run, None)
         except Exception as error:  # whatever a step raises is its outcome
             told = race.is_first(error)
             await asyncio.to_thread(self._journal.failed, run, error, ONCE, told=told)
             raise
         return await asyncio.to_thread(self._journal.completed, run, value, annotation_of(part.fn))
 
-    async def _call(
-        self, call: Callable[[], Any], attempt: int, key: str, name: str, timeout: float | None
-    ) -> Any:
-        token = running_step.set(self._running(key, attempt))
+    async def _call(self, call: Callable[[], Any], run: Run, timeout: float | None) -> Any:
+        token = running_step.set(self._running(run))
+        if run.span is not None:
+            run.span.enter()
         started = elapsed()
         try:
-            value = self._timed(call, timeout, name)
+            value = self._timed(call, timeout, run.name)
             if not is_awaitable(value):
                 return value
             left = None if timeout is None else timeout - (elapsed() - started)
-            return await self._awaited(value, left, timeout, name)
+            return await self._awaited(value, left, timeout, run.name)
         finally:
+            if run.span is not None:
+                run.span.leave()
             running_step.reset(token)
 
     @staticmethod

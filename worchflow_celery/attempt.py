@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from worchflow_celery import calling, cancelling, dispatch, handler, replay, signals
+from worchflow_celery import calling, cancelling, dispatch, handler, replay, signals, tracing
 from worchflow_celery.clock import elapsed
 from worchflow_celery.cuts import cut_short, interrupted
 from worchflow_celery.definition import Definition
@@ -63,6 +63,17 @@ def attempt(
     lease = _claim(runtime, definition, execution_id, worker, early=eager)
     if lease is None:
         return None
+    with tracing.attempting(runtime.spans, lease.claim, runtime.process.name) as span:
+        lease.trace = span.trace
+        outcome = _held(runtime, definition, lease, instead, eager=eager)
+        span.ends(outcome.name, getattr(outcome, "error", None))
+    return Ended(lease.claim, outcome)
+
+
+def _held(
+    runtime: Runtime, definition: Definition, lease: Lease, instead: Outcome | None, *, eager: bool
+) -> Outcome:
+    """What is done with an execution that is ours: work, write how that ended, and say so."""
     place = Place(runtime, definition, lease)
     try:
         ran = _worked(runtime, definition, lease, None if eager else place, instead)
@@ -73,7 +84,7 @@ def attempt(
     place.leave(outcome)
     _tell(runtime, lease.claim, outcome)
     _tell_family(runtime, lease.claim, outcome)
-    return Ended(lease.claim, outcome)
+    return outcome
 
 
 def _claim(
@@ -210,7 +221,7 @@ def _conclude(
                     ended = replace(ended, error=outcome.error)  # with all that Celery shows of it
                 outcome = ended
         lease.settling = True
-        settled = settle(runtime, lease.claim, outcome, eager=eager)
+        settled = settle(runtime, lease, outcome, eager=eager)
         if settled is outcome or isinstance(settled, Lost):
             return settled
         outcome, lease.settling = settled, False

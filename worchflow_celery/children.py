@@ -55,13 +55,13 @@ class _Family:
 
     def started(self, data: Any) -> str:
         """Start one, unless that is done."""
-        wait = self._wait
-        recorded = wait.recorded()
-        if recorded is None:
-            wait.start()
-            child = self._ids(1)[0]
-            self._send({child: data}, waits=False)
-            recorded = wait.complete(codec.encode(child), child)
+        with self._wait as wait:
+            recorded = wait.recorded()
+            if recorded is None:
+                wait.start()
+                child = self._ids(1)[0]
+                self._send({child: data}, waits=False)
+                recorded = wait.complete(codec.encode(child), child)
         found: str = codec.decode(recorded.result or "null")
         return found
 
@@ -71,7 +71,8 @@ class _Family:
             recorded = self._wait.recorded()
         except ChildFailed as failure:
             raise self._detailed(failure) from None
-        return (recorded.result if recorded else self._awaited(items, joined)) or "null"
+        with self._wait:
+            return (recorded.result if recorded else self._awaited(items, joined)) or "null"
 
     def _awaited(self, items: Sequence[Any], joined: Callable[[list[str]], str]) -> str | None:
         wait = self._wait

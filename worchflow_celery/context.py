@@ -15,7 +15,7 @@ from worchflow_celery.errors import InvalidOption, StepMisuse, StepTimeout
 from worchflow_celery.flowlog import FlowLogger
 from worchflow_celery.journal import Journal
 from worchflow_celery.outcome import cut
-from worchflow_celery.replay import Known
+from worchflow_celery.replay import Known, Run
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,8 +81,9 @@ class Context:
         """
         return self._inside("idempotency_key").identity()
 
-    def _running(self, key: str, attempt: int) -> Running:
-        return Running(self._journal, key, attempt, partial(self._journal.identity, key))
+    def _running(self, run: Run) -> Running:
+        identity = partial(self._journal.identity, run.key)
+        return Running(self._journal, run.key, run.attempt, identity)
 
     def log(self, message: str, /, **fields: Any) -> None:
         """Keep a line with the execution, and send it to the standard loggers.

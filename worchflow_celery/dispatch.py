@@ -10,7 +10,7 @@ from celery import Celery
 from celery.utils import uuid
 from kombu.utils import json
 
-from worchflow_celery import options, signals
+from worchflow_celery import options, signals, tracing
 from worchflow_celery.clock import utcnow
 from worchflow_celery.definition import EncodedData, encode_plain
 from worchflow_celery.errors import (
@@ -58,15 +58,15 @@ def send(runtime: Runtime, request: Request, *, publish: bool = True) -> tuple[s
     An id that is known with equal data is no new execution; with other data, or of another
     flow, it raises ``ExecutionConflict``. A publish that fails is made up for by the dispatcher.
     """
-    new = _new_execution(request)
     store = runtime.store.executions
-    if not store.insert(new):
-        _check_same(store.identity(new.id), new)
-        return new.id, False
-    tell_queued(runtime, new.id, new.flow)
-    if publish and new.not_before is None and not _publish_new(runtime, new):
-        with suppress(StoreUnavailable):  # it is stored, and due in a few seconds all the same
-            store.publish_failed(new.id)
+    with tracing.sending(runtime.spans, [_new_execution(request)]) as (new,):
+        if not store.insert(new):
+            _check_same(store.identity(new.id), new)
+            return new.id, False
+        tell_queued(runtime, new.id, new.flow)
+        if publish and new.not_before is None and not _publish_new(runtime, new):
+            with suppress(StoreUnavailable):  # it is stored, and due in seconds all the same
+                store.publish_failed(new.id)
     return new.id, True
 
 
@@ -100,17 +100,17 @@ def send_many(runtime: Runtime, requests: Sequence[Request], *, publish: bool = 
     """
     if not requests:
         return set()
-    many = [_new_execution(request) for request in requests]
-    fresh = runtime.store.executions.insert_many(many)
-    unpublished = []
-    for new in many:
-        if new.id in fresh:
-            tell_queued(runtime, new.id, new.flow)
-            if publish and not _publish_new(runtime, new):
-                unpublished.append(new.id)
-    if unpublished:
-        with suppress(StoreUnavailable):  # they are stored, and due in a few seconds all the same
-            runtime.store.executions.publish_failed(*unpublished)
+    with tracing.sending(runtime.spans, [_new_execution(one) for one in requests]) as many:
+        fresh = runtime.store.executions.insert_many(many)
+        unpublished = []
+        for new in many:
+            if new.id in fresh:
+                tell_queued(runtime, new.id, new.flow)
+                if publish and not _publish_new(runtime, new):
+                    unpublished.append(new.id)
+        if unpublished:
+            with suppress(StoreUnavailable):  # they are stored, and due in seconds all the same
+                runtime.store.executions.publish_failed(*unpublished)
     return fresh
 
 

@@ -1,12 +1,11 @@
 """The record of one attempt's steps: what earlier attempts wrote, and what this one adds."""
 
 import logging
-import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from worchflow_celery import results, signals
+from worchflow_celery import results, signals, tracing
 from worchflow_celery.errors import (
     ExecutionTimeout,
     HandOver,
@@ -15,7 +14,6 @@ from worchflow_celery.errors import (
     NonRetriableError,
     StepMisuse,
     Stopped,
-    StoreUnavailable,
     Suspended,
     WorchflowError,
 )
@@ -32,8 +30,6 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two tries of a write while MongoDB is away.
-_AGAIN = 0.2
 #: From this many crashes in a row on, each step is noted before it runs, so that the one that
 #: kills its workers has a name when the execution is given up.
 _SUSPICIOUS_CRASHES = 2
@@ -60,6 +56,7 @@ class Journal:
         #: Whether it runs in its caller's process, where nothing is waited for.
         self.eager = eager
         self.logbook = Logbook(self._process, lease)
+        self._spans = tracing.steps(runtime.spans)
         self._keys = Keys("on_failure/" if ending else "")
         self._replay = Replay(lease.claim, checkpoints, ending)
         #: Whether a step has completed that something undoes.
@@ -91,6 +88,8 @@ class Journal:
     def close(self) -> None:
         """The handler has ended: no step can begin any more."""
         self._closed = True
+        if self._spans is not None:
+            self._spans.end_all()
 
     def report(self, fraction: float, message: str | None) -> None:
         """Tell how far the execution is; another thread writes it."""
@@ -136,13 +135,18 @@ class Journal:
             self._interruption = interruption
             raise
 
-    def start(self, key: str, name: str) -> Run:
+    def start(self, key: str, name: str, kind: str = "run") -> Run:
         """A run of a step begins."""
         self._note(key)
         attempt = 1 + len(self._replay.failures(key))
-        run = Run(key, name, self._keys.place(key), attempt, self.now())
+        span = self.span(name, key, kind, attempt)
+        run = Run(key, name, self._keys.place(key), attempt, self.now(), span)
         self._tell(signals.step_started, run, attempt=attempt)
         return run
+
+    def span(self, *about: Any) -> tracing.Span | None:
+        """The span of a run that begins: its step's name, key and kind, and its number."""
+        return None if self._spans is None else self._spans.begin(*about)
 
     def identity(self, key: str) -> str:
         """What stays the same each time a step runs, until it is undone."""
@@ -178,10 +182,6 @@ class Journal:
         self._tell(signals.step_failed, run, error=error)
         if final:
             raise error
-        return self._delay(run, error, options)
-
-    def _delay(self, run: Run, error: Exception, options: StepOptions) -> float:
-        """Seconds until the next run of a step."""
         delay = 0.0 if self.eager else step_delay(options, error, self.now())
         logger.info(
             "Step %r of execution %s runs again in %.3g s after %s",
@@ -264,16 +264,11 @@ class Journal:
         return found
 
     def _persistently(self, write: Callable[[], T]) -> T:
-        """Do a write, again and again while MongoDB is away, as long as the lease is ours."""
-        while True:
-            try:
-                self._process.keeper.confirm(self._lease)
-                return write()
-            except StoreUnavailable:
-                time.sleep(_AGAIN)
-            except LeaseLost as lost:
-                self._interruption = lost
-                raise
+        try:
+            return self._process.keeper.persistently(self._lease, write)
+        except LeaseLost as lost:
+            self._interruption = lost
+            raise
 
     def _note(self, key: str) -> None:
         if self._noted:
@@ -289,6 +284,8 @@ class Journal:
             raise HandOver("the worker shuts down")
 
     def _tell(self, signal: Any, run: Run, **more: Any) -> None:
+        if self._spans is not None and signal is not signals.step_started:
+            self._spans.end(run.span, more.get("error"))
         signal.send(
             self.runtime.sender,
             execution_id=self.claim.id,

@@ -2,9 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import TypeVar
 
 from worchflow_celery.clock import elapsed
 from worchflow_celery.errors import LeaseLost, StoreUnavailable
@@ -12,12 +14,16 @@ from worchflow_celery.store.attempts import Attempts
 from worchflow_celery.store.records import Claim
 from worchflow_celery.store.settlements import Settlement
 
+T = TypeVar("T")
+
 logger = logging.getLogger(__name__)
 
 #: Part of a lease after which its holder stops trusting it: the rest is for clocks and networks.
 _TRUST = 0.8
 #: Seconds between two tries to renew while MongoDB is away.
 _AGAIN = 0.5
+#: Seconds between two tries of any other write.
+_SOON = 0.2
 #: Seconds between two looks whether somebody asked an execution to stop.
 _LOOK = 0.5
 
@@ -41,6 +47,8 @@ class Lease:
     ending: bool = False
     #: The numbers of the lines that are logged under it.
     lines: Iterator[int] = field(default_factory=count)
+    #: Where the spans of later attempts are to begin, if its settlement is to say so.
+    trace: Mapping[str, str] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
@@ -115,6 +123,15 @@ class Keeper:
             if deadline is not None and elapsed() > deadline:
                 return False
         return True
+
+    def persistently(self, lease: Lease, write: Callable[[], T]) -> T:
+        """Do a write, again and again while MongoDB is away, as long as the lease is ours."""
+        while True:
+            try:
+                self.confirm(lease)
+                return write()
+            except StoreUnavailable:
+                time.sleep(_SOON)
 
     def _start(self) -> None:
         if self._thread is None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from worchflow_celery.errors import (
     InvalidEventData,
@@ -39,6 +39,7 @@ CALLED_OFF = "somebody called cancel()"
 class Completed:
     """The handler returned."""
 
+    name: ClassVar = "completed"
     #: The encoded result.
     result: str
 
@@ -47,6 +48,7 @@ class Completed:
 class Retried:
     """The handler raised, and another attempt follows."""
 
+    name: ClassVar = "retrying"
     error: BaseException
     #: Seconds until then.
     delay: float
@@ -70,6 +72,7 @@ class Unwound:
 class Failed:
     """The handler raised for the last time."""
 
+    name: ClassVar = "failed"
     error: BaseException
     unwound: Unwound | None = None
 
@@ -83,6 +86,7 @@ class Failed:
 class Waiting:
     """The execution left its worker, to come back after so many seconds, or when called."""
 
+    name: ClassVar = "waiting"
     delay: float
     #: What calls it back: a signal, the end of a child, a slot that is free.
     awaits: tuple[str, ...] = ()
@@ -94,6 +98,7 @@ class Waiting:
 class HandedOver:
     """The worker shuts down; another one goes on. ``cause`` is what was raised into the code."""
 
+    name: ClassVar = "handed-over"
     cause: BaseException | None = None
 
 
@@ -101,11 +106,14 @@ class HandedOver:
 class Paused:
     """It was asked to stop here, until it is resumed."""
 
+    name: ClassVar = "paused"
+
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """It was not to run any more."""
 
+    name: ClassVar = "cancelled"
     reason: str
     unwound: Unwound | None = None
 
@@ -122,9 +130,11 @@ class Lost:
     ``cause`` is what was raised into the code because its process is ended by force.
     """
 
+    name: ClassVar = "lost"
     cause: BaseException | None = None
 
 
+#: The ``name`` of each is what is recorded of an attempt.
 Outcome = Completed | Retried | Failed | Waiting | HandedOver | Paused | Cancelled | Lost
 
 

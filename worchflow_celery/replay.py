@@ -22,6 +22,7 @@ from worchflow_celery.models import ErrorInfo
 from worchflow_celery.outcome import revived
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Claim, Ending, Recorded
+from worchflow_celery.tracing import Span
 
 #: Seconds between two tries of a read while MongoDB is away.
 _AGAIN = 0.2
@@ -45,6 +46,7 @@ class Run:
     seq: int
     attempt: int
     started_at: datetime
+    span: Span | None = None
 
 
 def read(runtime: Runtime, claim: Claim) -> list[Recorded]:

@@ -14,7 +14,7 @@ from celery.backends.base import DisabledBackend
 from celery.exceptions import ImproperlyConfigured
 
 from worchflow_celery import settings as configuration
-from worchflow_celery import signals
+from worchflow_celery import signals, tracing
 from worchflow_celery.deadlines import Watch
 from worchflow_celery.definition import Definition
 from worchflow_celery.errors import StoreUnavailable
@@ -29,6 +29,7 @@ from worchflow_celery.store import Store
 from worchflow_celery.store.database import Database, check_url
 from worchflow_celery.store.logs import NewLine
 from worchflow_celery.store.records import Owner
+from worchflow_celery.tracing import Spans
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,11 @@ class Runtime:
     def keeps_results(self) -> bool:
         """Whether the app has a result backend."""
         return not isinstance(self.app.backend, DisabledBackend)
+
+    @property
+    def spans(self) -> Spans | None:
+        """What begins spans for OpenTelemetry; ``None``: nobody traces."""
+        return tracing.spans() if self.settings.tracing else None
 
     @property
     def process(self) -> Process:

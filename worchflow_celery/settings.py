@@ -63,6 +63,8 @@ class Settings(BaseModel):
     code_version: str | None = Field(default=None, min_length=1, max_length=100)
     #: Whether what happens is told in Redis, for ``watch``, when there is a Redis.
     live_events: bool = Field(default=True, strict=True)
+    #: Whether executions have spans, when the app has set a tracer provider of OpenTelemetry.
+    tracing: bool = Field(default=True, strict=True)
     leader_election: bool = Field(default=True, strict=True)
     leader_ttl: Seconds = Field(default=15.0, ge=1, le=3600)
     leader_check_interval: Seconds = Field(default=5.0, ge=0.1, le=3600)

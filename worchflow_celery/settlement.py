@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from worchflow_celery.dispatch import FOLLOW_UP, is_followed
 from worchflow_celery.errors import PayloadTooLarge, StoreUnavailable
+from worchflow_celery.leases import Lease
 from worchflow_celery.outcome import (
     CALLED_OFF,
     Cancelled,
@@ -31,15 +32,15 @@ LONGEST_COUNTDOWN = 60.0
 _AGAIN = 0.2
 
 
-def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Outcome:
+def settle(runtime: Runtime, lease: Lease, outcome: Outcome, *, eager: bool) -> Outcome:
     """Write the outcome, again until MongoDB is back, and return it.
 
     Another one is returned when this one cannot be written: it is to be settled instead.
     """
     if isinstance(outcome, Lost):
         return outcome
-    settlement = _settlement(runtime, claim, outcome, eager=eager)
-    again = False
+    claim, again = lease.claim, False
+    settlement = replace(_settlement(runtime, claim, outcome, eager=eager), trace=lease.trace)
     while True:
         try:
             # With what it told last: whoever writes progress may not have come to it.
@@ -65,15 +66,15 @@ def settle(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> 
 def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:
     match outcome:
         case Completed(result):
-            return _end(runtime, claim, "completed", result=result)
+            return _end(runtime, claim, outcome.name, result=result)
         case Failed(unwound=unwound):
-            return _end(runtime, claim, "failed", outcome.described, unwound)
+            return _end(runtime, claim, outcome.name, outcome.described, unwound)
         case Cancelled(unwound=unwound):
-            return _end(runtime, claim, "cancelled", outcome.described, unwound)
+            return _end(runtime, claim, outcome.name, outcome.described, unwound)
         case Retried(error, delay):
             return Settlement(
                 "retrying",
-                "retrying",
+                outcome.name,
                 error=describe(error),
                 delay=delay,
                 held=True,
@@ -81,12 +82,12 @@ def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool
             )
         case Waiting(delay, awaits, begun):
             # One that waits for a slot may look for itself whenever a message comes.
-            parked = Settlement("waiting", "waiting", delay=delay, held=begun, awaits=awaits)
+            parked = Settlement("waiting", outcome.name, delay=delay, held=begun, awaits=awaits)
             return replace(parked, unbegun=not begun)
         case Paused():
             # Due at once: it may have been resumed meanwhile.
-            return Settlement("queued", "paused", delay=0.0)
-    return Settlement("queued", "handed-over", delay=PUBLISHED_FOR, published=True)
+            return Settlement("queued", outcome.name, delay=0.0)
+    return Settlement("queued", outcome.name, delay=PUBLISHED_FOR, published=True)
 
 
 def _end(

@@ -207,7 +207,9 @@ class Step(Parallel):
         """One of several steps, in a thread of its own."""
         self._journal.boundary()
         run = self._journal.start(part.key, part.name)
-        running_step.set(self._running(part.key, run.attempt))
+        running_step.set(self._running(run))
+        if run.span is not None:
+            run.span.enter()  # for as long as the context of this part
         try:
             value = self._limited(functools.partial(part.fn, *part.args))
         except Exception as error:  # whatever a step raises is its outcome
@@ -229,7 +231,7 @@ class Step(Parallel):
             self._journal.boundary()
             run = self._journal.start(key, name)
             try:
-                value = self._call(call, run.attempt, key, name, options.timeout)
+                value = self._call(call, run, options.timeout)
             except Exception as error:  # whatever a step raises is its outcome
                 delay = self._journal.failed(run, error, options)
                 self._pause(delay)
@@ -246,20 +248,22 @@ class Step(Parallel):
         recorded: T = self._journal.completed(run, value, annotation_of(fn), undo=undo)
         return recorded
 
-    def _call(
-        self, call: Callable[[], T], attempt: int, key: str, name: str, timeout: float | None
-    ) -> T:
-        token = running_step.set(self._running(key, attempt))
+    def _call(self, call: Callable[[], T], run: Run, timeout: float | None) -> T:
+        token = running_step.set(self._running(run))
         limit = self._deadline
+        if run.span is not None:
+            run.span.enter()
         try:
             if limit is None:
-                return self._timed(call, timeout, name)
+                return self._timed(call, timeout, run.name)
             # Around the call alone: struck in what makes the step's own limit, the attempt's
             # limit would leave a lock behind.
-            return self._timed(lambda: limit.within(call), timeout, name)
+            return self._timed(lambda: limit.within(call), timeout, run.name)
         finally:
             if limit is not None:
                 limit.disarm()  # the step's limit may have struck before the call's own
+            if run.span is not None:
+                run.span.leave()
             running_step.reset(token)
 
     def _pause(self, delay: float) -> None:

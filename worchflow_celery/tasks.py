@@ -20,13 +20,13 @@ from worchflow_celery.waits import Wait
 
 def apply(journal: Journal, name: str, signature: Any, retries: int, seconds: float | None) -> Any:
     """The result of a signature; of a group, the list of its members' results."""
-    wait = Wait(journal, name, "apply")
-    recorded = wait.recorded()
-    if recorded is None:
-        members = list(_members(signature, name))
-        text = _Calls(wait, members, isinstance(signature, group)).answered(retries, seconds)
-    else:
-        text = recorded.result or "null"
+    with Wait(journal, name, "apply") as wait:
+        recorded = wait.recorded()
+        if recorded is None:
+            members = list(_members(signature, name))
+            text = _Calls(wait, members, isinstance(signature, group)).answered(retries, seconds)
+        else:
+            text = recorded.result or "null"
     return codec.decode(text)
 
 

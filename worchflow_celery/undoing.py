@@ -77,7 +77,9 @@ class Undoing(Journal):
         self._note(compensation_of(key))
         self._tried[key] += 1
         self._seq += 1
-        return Run(key, name, self._seq, self._tried[key], self.now())
+        tried, seq = self._tried[key], self._seq
+        span = self.span(name, compensation_of(key), "compensate", tried)
+        return Run(key, name, seq, tried, self.now(), span)
 
     def identity_of_undoing(self, key: str) -> str:
         """What stays the same each time a compensation runs, until its step runs again."""

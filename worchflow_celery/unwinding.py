@@ -39,6 +39,7 @@ from worchflow_celery.replay import Run
 from worchflow_celery.runtime import Runtime
 from worchflow_celery.store.records import Ending, Recorded
 from worchflow_celery.store.timeline import compensation_of
+from worchflow_celery.tracing import Span
 from worchflow_celery.undoing import Compensation, Undoing
 
 logger = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class _Unwinder:
         run = record.begin_undoing(one.key, one.name)
         identity = partial(record.identity_of_undoing, one.key)
         running = Running(record, compensation_of(one.key), run.attempt, identity)
-        error = self._error_of(lambda: self._called(running, one.fn, one.result))
+        error = self._error_of(lambda: self._called(running, one.fn, one.result), run.span)
         record.ended(run, error)
         return error is None
 
@@ -196,25 +197,34 @@ class _Unwinder:
             self._runtime, self._lease, recorded, eager=self._eager, ending=self._ending
         )
         journal.boundary()
-        run = Run(_ON_FAILURE, _ON_FAILURE, 0, 1, journal.now())
+        spans = self._runtime.spans
+        span = spans.step(_ON_FAILURE, _ON_FAILURE, "run", 1) if spans else None
+        run = Run(_ON_FAILURE, _ON_FAILURE, 0, 1, journal.now(), span)
         error = ErrorInfo(**self._ending.error)
         event = handler.event_of(self._definition, self._claim)
         failed = self._error_of(
-            lambda: handler.call_on_failure(self._runtime, self._definition, event, error, journal)
+            lambda: handler.call_on_failure(self._runtime, self._definition, event, error, journal),
+            span,
         )
         if journal.interruption is not None:
+            if span is not None:
+                span.end("interrupted")
             raise journal.interruption
         if failed is None:
             journal.completed(run, None, None)
         else:
             journal.record_failure(run, failed, error=describe(failed))
 
-    def _error_of(self, call: Callable[[], None]) -> Exception | None:
+    def _error_of(self, call: Callable[[], None], span: Span | None) -> Exception | None:
         """What a call of the user's raised; what comes from outside is passed on."""
+        if span is not None:
+            span.enter()
         try:
             call()
         except BaseException as error:
             if cut_short(self._runtime, error) is not None:
+                if span is not None:
+                    span.end("interrupted")
                 raise
             logger.warning(
                 "What undoes execution %s has raised %s",
@@ -223,6 +233,9 @@ class _Unwinder:
                 extra=self._claim.ids,
             )
             return error if isinstance(error, Exception) else StepMisuse(repr(error))
+        finally:
+            if span is not None:
+                span.leave()
         return None
 
 

@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from worchflow_celery import calling, codec
-from worchflow_celery.errors import InvalidEventData
+from worchflow_celery.errors import InvalidEventData, Suspended
 from worchflow_celery.journal import Journal
 from worchflow_celery.outcome import describe, name_of
 from worchflow_celery.store.records import Recorded
 from worchflow_celery.store.signals import Received
+from worchflow_celery.tracing import Span
 
 #: Seconds up to which a pause is spent on the worker: to leave it would cost more.
 _SHORT = 1.0
@@ -32,6 +33,20 @@ class Wait:
         self.key = journal.begin(name)
         #: Whether this is where it began.
         self.is_new = False
+        self._within: Span | None = None
+
+    def __enter__(self) -> "Wait":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Whatever has not ended it leaves it, and comes back."""
+        if self._within is not None:
+            self._within.leave()
+            if isinstance(error, Suspended):
+                self._within.end("waiting")
+            elif isinstance(error, Exception):
+                self._within.end("failed", error)
+            self._within = None
 
     def recorded(self) -> Recorded | None:
         """How it ended, when it has; raises what it raised then."""
@@ -40,7 +55,11 @@ class Wait:
     def start(self) -> None:
         """Go on with it; not for an attempt that is to stop."""
         self.journal.boundary()
-        self._run = self.journal.start(self.key, self.name)
+        self.__exit__(None, None, None)  # of an earlier run
+        self._run = self.journal.start(self.key, self.name, self.kind)
+        self._within = self._run.span
+        if self._within is not None:
+            self._within.enter()
 
     @property
     def is_of_earlier_attempt(self) -> bool:
@@ -113,21 +132,21 @@ class Wait:
 
 def sleep(journal: Journal, name: str, seconds: float) -> None:
     """Go on after so many seconds."""
-    wait = Wait(journal, name, "sleep")
-    if wait.recorded() is None:
-        wait.start()
-        end = journal.now() + timedelta(seconds=seconds)
-        if seconds > _SHORT and not journal.eager:
-            end = wait.until(seconds) or end
-        _sleep_until(wait, end)
+    with Wait(journal, name, "sleep") as wait:
+        if wait.recorded() is None:
+            wait.start()
+            end = journal.now() + timedelta(seconds=seconds)
+            if seconds > _SHORT and not journal.eager:
+                end = wait.until(seconds) or end
+            _sleep_until(wait, end)
 
 
 def sleep_until(journal: Journal, name: str, end: datetime) -> None:
     """Go on at that time; at once when it has passed."""
-    wait = Wait(journal, name, "sleep")
-    if wait.recorded() is None:
-        wait.start()
-        _sleep_until(wait, end)
+    with Wait(journal, name, "sleep") as wait:
+        if wait.recorded() is None:
+            wait.start()
+            _sleep_until(wait, end)
 
 
 def _sleep_until(wait: Wait, end: datetime) -> None:
@@ -146,15 +165,19 @@ def receive(
     definition = journal.runtime.definitions.get(journal.claim.flow)
     if definition is not None:
         definition.takes_signals(names, kind)
-    wait = Wait(journal, name, "signal")
-    recorded = wait.recorded()
-    if recorded is not None:
-        return _told(recorded, kind)
+    with Wait(journal, name, "signal") as wait:
+        recorded = wait.recorded()
+        return _told(recorded, kind) if recorded else _received(wait, names, seconds, kind)
+
+
+def _received(
+    wait: Wait, names: Sequence[str], seconds: float | None, kind: Any
+) -> tuple[str, Any] | None:
     wait.start()
     end = wait.until(seconds)
-    signals = journal.runtime.store.signals
+    journal = wait.journal
     while True:
-        found = signals.first(journal.execution_id, names, journal.taken)
+        found = journal.runtime.store.signals.first(journal.execution_id, names, journal.taken)
         if found is not None:
             return _taken(wait, found, kind)
         if end is not None and not wait.left(end):

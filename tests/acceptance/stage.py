@@ -119,8 +119,10 @@ class Stage:
 
 
 @contextmanager
-def staged(bench: Bench, directory: Path, **environment: str) -> Iterator[Stage]:
-    """Set up a stage; its workers end with the block."""
+def staged(
+    bench: Bench, directory: Path, module: str = MODULE, **environment: str
+) -> Iterator[Stage]:
+    """Set up a stage; its workers are of a module, and end with the block."""
     place = {
         "TEST_REDIS_URL": bench.redis_url,
         "TEST_DATABASE_URL": bench.database_url,
@@ -128,7 +130,7 @@ def staged(bench: Bench, directory: Path, **environment: str) -> Iterator[Stage]
         "TEST_DIRECTORY": str(directory),
         **environment,
     }
-    with workers(bench, directory, MODULE, **environment) as start:
+    with workers(bench, directory, module, **environment) as start:
         stage = Stage(bench, directory, start, **place)
         try:
             yield stage

@@ -36,6 +36,7 @@ DEFAULTS = {
     "max_payload_bytes": 4 * 1024 * 1024,
     "code_version": None,
     "live_events": True,
+    "tracing": True,
     "leader_election": True,
     "leader_ttl": 15,
     "leader_check_interval": 5,

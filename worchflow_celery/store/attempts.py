@@ -199,6 +199,7 @@ _CLAIM_FIELDS: Document = dict.fromkeys(
         "parent",
         "admitted",
         "copied",
+        "trace",
     ],
     1,
 )

@@ -148,10 +148,7 @@ class Executions:
             "data": new.data,
             "data_hash": new.data_hash,
             "status": ExecutionStatus.QUEUED.value,
-            "attempt": 0,
-            "epoch": 0,
-            "beat": 0,
-            "crashes": 0,
+            **dict.fromkeys(("attempt", "epoch", "beat", "crashes"), 0),
             "queue": new.queue,
             "trigger": dict(new.trigger),
             "created_at": now,
@@ -169,6 +166,7 @@ class Executions:
             copied=asdict(new.copied) if new.copied else None,
             parent=dict(new.parent) if new.parent else None,
             depth=new.depth or None,
+            trace=new.trace,
         )
 
     def _known(self, execution_id: str, *fields: str) -> Document:

@@ -51,6 +51,8 @@ class NewExecution:
     depth: int = 0
     #: What it takes over.
     copied: Copied | None = None
+    #: The span that sends it, as W3C's headers.
+    trace: Mapping[str, str] | None = None
 
 
 class Owner(NamedTuple):
@@ -114,6 +116,8 @@ class Claim:
     #: It has never been on a worker before, but to be told to wait.
     unbegun: bool
     copied: Copied | None
+    #: The span that sent it, as W3C's headers. Whatever it is, no attempt fails over it.
+    trace: Any
 
     @property
     def ids(self) -> dict[str, str]:
@@ -205,7 +209,7 @@ _CHECKPOINT = TypeAdapter(Checkpoint)
 #: Fields that a document has only when they hold something.
 _MAY_LACK: Document = {
     **dict.fromkeys(("priority", "canvas", "message", "current_step", "parent", "asked")),
-    **dict.fromkeys(("copied", "ending")),
+    **dict.fromkeys(("copied", "ending", "trace")),
     "retried_epoch": 0,
     "calls": 0,
     "depth": 0,

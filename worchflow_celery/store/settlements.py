@@ -38,6 +38,8 @@ class Settlement:
     retention: float | None = field(default=None)
     #: How far the execution has come, if it told.
     progress: Progress | None = None
+    #: Where later attempts' spans begin; ``None``: that is known already, or nobody traces.
+    trace: Mapping[str, str] | None = None
 
 
 def fields_of(settlement: Settlement) -> Document:
@@ -63,6 +65,8 @@ def fields_of(settlement: Settlement) -> Document:
         fields["result"] = literal(settlement.result)
     if settlement.unwound:
         fields |= {"ending": "$$REMOVE", "compensated": literal(settlement.compensated)}
+    if settlement.trace is not None:
+        fields["trace"] = literal(settlement.trace)
     if ends and settlement.retention is not None:
         fields["expires_at"] = later(settlement.retention)
     if ends and settlement.follow_up is not None:
