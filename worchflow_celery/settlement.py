@@ -40,7 +40,9 @@ def settle(runtime: Runtime, lease: Lease, outcome: Outcome, *, eager: bool) -> 
     if isinstance(outcome, Lost):
         return outcome
     claim, again = lease.claim, False
-    settlement = replace(_settlement(runtime, claim, outcome, eager=eager), trace=lease.trace)
+    settlement = _settlement(runtime, claim, outcome, eager=eager)
+    if lease.trace is not None:
+        settlement = replace(settlement, trace=lease.trace)
     while True:
         try:
             # With what it told last: whoever writes progress may not have come to it.
