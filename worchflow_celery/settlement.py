@@ -7,6 +7,7 @@ from dataclasses import replace
 from worchflow_celery.dispatch import FOLLOW_UP, is_followed
 from worchflow_celery.errors import PayloadTooLarge, StoreUnavailable
 from worchflow_celery.leases import Lease
+from worchflow_celery.models import Progress
 from worchflow_celery.outcome import (
     CALLED_OFF,
     Cancelled,
@@ -41,13 +42,9 @@ def settle(runtime: Runtime, lease: Lease, outcome: Outcome, *, eager: bool) -> 
         return outcome
     claim, again = lease.claim, False
     settlement = _settlement(runtime, claim, outcome, eager=eager)
-    if lease.trace is not None:
-        settlement = replace(settlement, trace=lease.trace)
     while True:
         try:
-            # With what it told last: whoever writes progress may not have come to it.
-            progress = runtime.process.reporter.newest(claim)
-            told = replace(settlement, progress=progress) if progress else settlement
+            told = _with_all(settlement, lease, runtime.process.reporter.newest(claim))
             if runtime.store.attempts.settle(claim, told, again=again):
                 return outcome
             if runtime.store.attempts.asked([claim]).get(claim.token) == "cancel":
@@ -63,6 +60,13 @@ def settle(runtime: Runtime, lease: Lease, outcome: Outcome, *, eager: bool) -> 
                 return Lost()  # its lease runs out, and another worker goes on
             again = True
             time.sleep(_AGAIN)
+
+
+def _with_all(settlement: Settlement, lease: Lease, progress: Progress | None) -> Settlement:
+    """With what was told last: whoever writes progress may not have come to it."""
+    if progress is None and lease.trace is None:
+        return settlement
+    return replace(settlement, progress=progress, trace=lease.trace)
 
 
 def _settlement(runtime: Runtime, claim: Claim, outcome: Outcome, *, eager: bool) -> Settlement:

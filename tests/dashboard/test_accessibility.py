@@ -127,7 +127,7 @@ def test_a_refused_form_tells_everybody_which_fields_do_not_fit(page: Page, empt
 def test_what_is_asked_before_many_are_changed_can_be_read_by_everybody(
     page: Page, full: tuple[str, dict[str, str]]
 ) -> None:
-    page.goto(f"{full[0]}/bulk?status=failed")
+    page.goto(f"{full[0]}/bulk/retry?status=failed")
 
     assert faults(page) == []
 

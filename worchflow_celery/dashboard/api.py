@@ -8,10 +8,21 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from worchflow_celery.clock import utcnow
-from worchflow_celery.dashboard import actions, forms, lists, many, openapi, sending, staff, stream
+from worchflow_celery.dashboard import (
+    actions,
+    forms,
+    lists,
+    loglines,
+    many,
+    openapi,
+    sending,
+    staff,
+    stream,
+)
 from worchflow_celery.dashboard import detail as pages
 from worchflow_celery.dashboard.bodies import answer, body_of, known
 from worchflow_celery.dashboard.errors import Problem
+from worchflow_celery.dashboard.family import family_of
 from worchflow_celery.dashboard.flows import about
 from worchflow_celery.dashboard.leading import leading
 from worchflow_celery.dashboard.queries import moment, whole
@@ -71,7 +82,7 @@ def logs(request: Request) -> Response:
     with site.reading() as worchflow:
         found = worchflow.get(request.path_params["id"])
         lines = worchflow.logs(found.id, after=after or None, limit=limit)
-    shown = [pages.redacted(site.redactor(request), found.flow, one) for one in lines]
+    shown = loglines.shown(site.redactor(request), found.flow, lines)
     return answer({"items": [one.model_dump(mode="json") for one in shown]})
 
 
@@ -81,11 +92,16 @@ def tree(request: Request) -> Response:
     with site.reading() as worchflow:
         found = worchflow.get(request.path_params["id"])
         runs = worchflow.runtime.store.reading.runs(found.id, pages.MOST_RUNS)
-        family = pages.family_of(worchflow, found, runs)
+        family = family_of(worchflow, found, runs)
     redactor = site.redactor(request)
     children = [_listed(row, redactor.execution(row.execution)) for row in family.children.rows]
     parent = redactor.execution(family.parent).model_dump(mode="json") if family.parent else None
-    return answer({"id": found.id, "parent": parent, "children": children})
+    tree = [
+        {"id": one.execution.id, "parent_id": one.execution.parent_id, "depth": one.depth}
+        for one in family.nodes
+    ]
+    told = {"id": found.id, "parent": parent, "children": children, "tree": tree}
+    return answer({**told, "more": family.more})
 
 
 async def send(request: Request) -> Response:

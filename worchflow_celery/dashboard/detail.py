@@ -1,5 +1,6 @@
 """The page of one execution: what happened when, what went in and came out, what may be done."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,21 +9,17 @@ from starlette.responses import RedirectResponse, Response
 
 from worchflow_celery import codec
 from worchflow_celery.app import Worchflow
-from worchflow_celery.children import stem_of
 from worchflow_celery.clock import utcnow
-from worchflow_celery.dashboard import lists
-from worchflow_celery.dashboard.site import site_of
+from worchflow_celery.dashboard import lists, loglines, traces
+from worchflow_celery.dashboard.family import family_of
+from worchflow_celery.dashboard.site import Site, site_of
 from worchflow_celery.dashboard.waterfall import waterfall
 from worchflow_celery.models import ErrorInfo, Execution
-from worchflow_celery.observed import LogLine
 from worchflow_celery.redaction import Redactor
-from worchflow_celery.store.reading import Rows
 from worchflow_celery.store.records import Checkpoint, shown
 
-#: Recorded runs of steps, and children, that a page shows.
-MOST_RUNS, MOST_CHILDREN = 500, 200
-#: Of what it has logged.
-MOST_LINES = 500
+#: Recorded runs of steps that a page shows, steps that it did not reach, deeds of people.
+MOST_RUNS, _MOST_UNREACHED, _MOST_DEEDS = 500, 50, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +35,6 @@ class Step:
     failures: int
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """What an execution came from, and what came from it."""
-
-    parent: Execution | None
-    children: Rows
-
-
 def execution(request: Request) -> Response:
     """Render an execution; raises ``ExecutionNotFound``."""
     site = site_of(request)
@@ -54,22 +43,45 @@ def execution(request: Request) -> Response:
         found = worchflow.get(execution_id)
         runs = worchflow.runtime.store.reading.runs(found.id, MOST_RUNS + 1)
         family = family_of(worchflow, found, runs)
-        lines = worchflow.logs(found.id, limit=MOST_LINES)
-    redactor, running = site.redactor(request), site.hub.running(found.id)
+        unreached = _unreached(worchflow, found, runs)
+        deeds = worchflow.audit.list(target=found.id, limit=_MOST_DEEDS)
     context = {
-        "lines": [redacted(redactor, found.flow, one) for one in lines],
-        "lines_left": len(lines) == MOST_LINES,
-        "one": redactor.execution(found),
-        "runs_left": len(runs) > MOST_RUNS,
-        "fall": waterfall(found, runs[:MOST_RUNS], utcnow(), running.key if running else None),
-        "steps": _steps(found, runs[:MOST_RUNS], redactor),
+        **_log(site, request, found),
+        **_ran(site, request, found, runs),
+        "one": site.redactor(request).execution(found),
+        "unreached": unreached,
         "family": family,
+        "deeds": deeds,
+        "trace": traces.parts,
         "actions": legal(found),
         "took": lists.took,
         "retries": _retries(worchflow, found),
     }
     live = "off" if found.status.finished else found.id
     return site.page(request, "execution.html", {**context, "live": live})
+
+
+def _ran(site: Site, request: Request, found: Execution, runs: list[Checkpoint]) -> dict[str, Any]:
+    """Its steps, in their time and one by one."""
+    some, running = runs[:MOST_RUNS], site.hub.running(found.id)
+    steps = _steps(found, some, site.redactor(request))
+    failed = [one.key for one in steps if one.status == "failed"]
+    return {
+        "runs_left": len(runs) > MOST_RUNS,
+        "fall": waterfall(found, some, utcnow(), running.key if running else None),
+        "steps": steps,
+        "failed_step": failed[-1] if failed and found.status == "failed" else None,
+    }
+
+
+def _log(site: Site, request: Request, found: Execution) -> dict[str, Any]:
+    """The lines of its log that are asked for."""
+    text = request.query_params.get("log", "")
+    which = loglines.wanted(text)
+    with site.reading() as worchflow:
+        lines = worchflow.logs(found.id, limit=loglines.MOST_LINES)
+    seen = list(loglines.shown(site.redactor(request), found.flow, lines))
+    return {"log": text, "logged": len(seen), "lines": [one for one in seen if which.fits(one)]}
 
 
 def by_query(request: Request) -> Response:
@@ -94,24 +106,18 @@ def legal(execution: Execution) -> list[str]:
     return [name for name, allowed in may.items() if allowed]
 
 
-def family_of(worchflow: Worchflow, execution: Execution, runs: list[Checkpoint]) -> Family:
-    """The parent, if it is still there, and the children that steps have begun."""
+def _unreached(worchflow: Worchflow, execution: Execution, runs: Sequence[Checkpoint]) -> list[str]:
+    """Steps that the last completed execution of the flow had, and this one has not yet."""
+    if execution.status == "completed" or not execution.started_at:
+        return []
     reading = worchflow.runtime.store.reading
-    parent = None
-    if execution.parent_id:
-        above = reading.by_id(execution.parent_id, 1).rows
-        parent = (
-            above[0].execution if above and above[0].execution.id == execution.parent_id else None
-        )
-    begun = {(run.key, run.attempt) for run in runs if run.kind in ("invoke", "send")}
-    stems = [stem_of(execution.id, f"{key}:{attempt}") for key, attempt in sorted(begun)][:100]
-    return Family(parent, reading.children(stems, MOST_CHILDREN) if stems else Rows([]))
-
-
-def redacted(redactor: Redactor, flow: str, line: LogLine) -> LogLine:
-    """A line of the log that may be shown."""
-    message = redactor.text(flow, line.message)
-    return line.model_copy(update={"message": message, "fields": redactor.value(flow, line.fields)})
+    last = reading.last_completed(execution.flow)
+    if last is None:
+        return []
+    known = {run.key for run in runs}
+    found = sorted(reading.runs(last, _MOST_UNREACHED), key=lambda run: run.started_at)
+    keys = dict.fromkeys(run.key for run in found if run.phase is None)
+    return [key for key in keys if key not in known][:_MOST_UNREACHED]
 
 
 def _steps(execution: Execution, runs: list[Checkpoint], redactor: Redactor) -> list[Step]:

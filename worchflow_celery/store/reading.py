@@ -126,6 +126,13 @@ class Reading:
             found = list(self._executions.find(query, _SAMPLE).sort(NEWEST_FIRST).limit(limit))
         return [_sample(one) for one in found if isinstance(one.get("created_at"), datetime)]
 
+    def last_completed(self, flow: str) -> str | None:
+        """The last execution of a flow that has completed, by when it was sent."""
+        query = {"flow": {"$eq": flow}, **of_status(["completed"])}
+        with translated(self._database.settings):
+            found = self._executions.find(query, {"_id": 1}).sort(NEWEST_FIRST).limit(1)
+            return next((str(one["_id"]) for one in found), None)
+
     def runs(self, execution_id: str, limit: int) -> list[Checkpoint]:
         """The recorded runs of an execution's steps, by their starts; ``limit`` at most."""
         with translated(self._database.settings):

@@ -21,13 +21,17 @@
 
   // -- small helpers ----------------------------------------------------------------------------
   document.addEventListener("click", async (event) => {
-    const copy = event.target.closest("[data-copy]");
+    const copy = event.target.closest("[data-copy], [data-copy-link]");
     if (!copy || !navigator.clipboard) return;
-    await navigator.clipboard.writeText($(copy.dataset.copy).textContent);
+    await navigator.clipboard.writeText(copy.dataset.copy ? $(copy.dataset.copy).textContent : location.href.split("#")[0]);
+    const before = copy.dataset.copy ? "Copy" : "Copy link";
     copy.textContent = "Copied";
-    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+    setTimeout(() => { copy.textContent = before; }, 1500);
   });
-  const unhide = () => { if (navigator.clipboard) for (const one of document.querySelectorAll("[data-copy]")) one.hidden = false; };
+  const unhide = () => {
+    if (navigator.clipboard) for (const one of document.querySelectorAll("[data-copy], [data-copy-link]")) one.hidden = false;
+    if ($("follow-label") && live !== "off") $("follow-label").hidden = false;
+  };
   document.addEventListener("submit", (event) => {
     const question = event.submitter?.dataset.confirm || event.target.dataset.confirm;
     if (question && !confirm(question)) { event.preventDefault(); return; }
@@ -174,6 +178,7 @@
     document.querySelector(".foot .muted").textContent = page.querySelector(".foot .muted")?.textContent ?? "";
     unhide();
     picked();
+    if ($("follow")?.checked) $("log-end").scrollIntoView({ block: "end" });
   };
 
   let timer = 0, asking = false, missed = false, failures = 0, ended = false;
