@@ -7,16 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.bin.base import CLIContext
+from click.testing import CliRunner
 from pydantic import BaseModel
 
 from tests.support import ROOT, Bench, Worker, eventually, workers
 from worchflow_celery import Event, ExecutionHandle, Step, Worchflow
+from worchflow_celery.cli import worchflow as commands
 
 MODULE = "tests.acceptance.console"
 #: What a terminal would obey: colours, a title, a link, a direction, an erased line.
@@ -34,7 +38,7 @@ def hide(flow: str, value: Any) -> str:
     return f"[of {flow}]"
 
 
-def build(bench: Bench) -> tuple[Celery, Worchflow]:
+def build(bench: Bench, *, redact: bool = False) -> tuple[Celery, Worchflow]:
     """The app on a place of its own."""
     prefix = bench.prefix
     app = Celery(prefix, broker=bench.redis_url, set_as_current=False)
@@ -43,7 +47,7 @@ def build(bench: Bench) -> tuple[Celery, Worchflow]:
         app,
         database_url=bench.database_url,
         prefix=prefix,
-        redact=hide if "TEST_REDACT" in os.environ else None,
+        redact=hide if redact else None,
     )
 
     @worchflow.flow("pay", retries=1, retry_delay=0.1, search=("customer_id",))
@@ -72,7 +76,8 @@ def _refuse(customer_id: str) -> None:
 
 if "TEST_PREFIX" in os.environ:
     names = ("TEST_REDIS_URL", "TEST_DATABASE_URL", "TEST_PREFIX")
-    app, worchflow = build(Bench(*(os.environ[name] for name in names)))
+    place = Bench(*(os.environ[name] for name in names))
+    app, worchflow = build(place, redact="TEST_REDACT" in os.environ)
 
 
 @dataclass(frozen=True)
@@ -116,14 +121,48 @@ class Console:
         return [sys.executable, "-m", "celery", *chosen, "worchflow", *words]
 
     def run(
-        self, *words: str, stdin: str = "", app: str | None = MODULE, **environment: str
+        self,
+        *words: str,
+        stdin: str = "",
+        redis_url: str | None = None,
+        database_url: str | None = None,
+        redact: bool = False,
     ) -> Answer:
-        """Run a command to its end, its output in pipes."""
+        """Run a command to its end in this process, as `celery` runs it, its output in pipes."""
+        with self._app(redis_url, database_url, redact) as app:
+            runner = CliRunner(env={"COLUMNS": "160", "NO_COLOR": None})
+            ended = runner.invoke(commands, words, stdin, obj=CLIContext(app, False, None))
+        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+            raise ended.exception
+        return Answer(ended.exit_code, ended.stdout, ended.stderr)
+
+    def on_screen(self, *words: str) -> str:
+        """The same on a terminal that can only show; what it shows, without colours."""
+        screen = _Screen()
+        shown = redirect_stdout(screen), redirect_stderr(screen), suppress(SystemExit)
+        with self._app() as app, shown[0], shown[1], shown[2]:
+            commands.main(list(words), "worchflow", obj=CLIContext(app, True, None))
+        return screen.getvalue()
+
+    @contextmanager
+    def _app(
+        self, redis_url: str | None = None, database_url: str | None = None, redact: bool = False
+    ) -> Iterator[Celery]:
+        """The app, as another process has it."""
+        given = {"redis_url": redis_url, "database_url": database_url}
+        place = replace(self.bench, **{name: url for name, url in given.items() if url})
+        app, bound = build(place, redact=redact)
+        with app:
+            yield app
+        bound.close()
+
+    def process(self, *words: str, app: str | None = MODULE, **environment: str) -> Answer:
+        """Run a command to its end in a process of its own, its output in pipes."""
         ended = subprocess.run(
             self.command(*words, app=app),
             cwd=ROOT,
             env={**self.environment, **environment},
-            input=stdin,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
@@ -163,6 +202,11 @@ class Console:
         _, status = os.waitpid(pid, 0)
         os.close(terminal)
         return Answer(os.waitstatus_to_exitcode(status), text, "")
+
+
+class _Screen(StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def _read(terminal: int) -> str:

@@ -200,7 +200,7 @@ def test_a_key_of_another_execution_is_4(desk: Console) -> None:
 def test_an_unreachable_store_is_5_without_its_password(desk: Console) -> None:
     url = "mongodb://someone:s3cret@127.0.0.1:1/db"
 
-    answer = desk.run("ls", TEST_DATABASE_URL=url)
+    answer = desk.run("ls", database_url=url)
 
     assert answer.code == 5
     assert "127.0.0.1:1" in answer.err
@@ -216,7 +216,7 @@ def test_data_that_does_not_fit_is_6_and_names_the_field(desk: Console) -> None:
 
 @pytest.mark.parametrize("app", [None, "tests.no_such_module", "tests.support"])
 def test_no_app_or_a_wrong_one_is_2(desk: Console, app: str | None) -> None:
-    answer = desk.run("ls", app=app)
+    answer = desk.process("ls", app=app)
 
     assert (answer.code, answer.out) == (2, "")
     assert "Traceback" not in answer.err

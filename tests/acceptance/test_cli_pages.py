@@ -52,6 +52,6 @@ def test_an_address_that_is_taken_is_5(desk: Console) -> None:
 
 
 def test_openapi_is_json_and_needs_no_app(desk: Console) -> None:
-    answer = desk.run("openapi", app=None)
+    answer = desk.process("openapi", app=None)
 
     assert re.fullmatch(r"3\.\d\.\d", json.loads(answer.out)["openapi"])

@@ -112,7 +112,7 @@ def test_a_terminal_finds_nothing_to_obey(desk: Console, words: list[str], termi
     given = [word.format(**ids) for word in words]
 
     if terminal:
-        text = desk.on_terminal(*given, NO_COLOR="1").out.replace("\r\n", "\n")
+        text = desk.on_screen(*given)
     else:
         answer = desk.run(*given)
         text = answer.out + answer.err
@@ -140,7 +140,7 @@ def test_a_terminal_finds_nothing_to_obey(desk: Console, words: list[str], termi
 def test_what_is_to_be_hidden_is_hidden(desk: Console, words: list[str]) -> None:
     ids = {name: handle.id for name, handle in desk.done.items()}
 
-    answer = desk.run(*[word.format(**ids) for word in words], TEST_REDACT="1")
+    answer = desk.run(*[word.format(**ids) for word in words], redact=True)
 
     assert "[of pay]" in answer.out + answer.err
     assert "cust_" not in answer.out + answer.err
@@ -205,7 +205,7 @@ def test_no_color_and_pipes_have_no_colours(desk: Console) -> None:
     plain = desk.on_terminal("ls", NO_COLOR="1").out
 
     assert "\x1b[" in coloured
-    assert "\x1b[" not in plain and "\x1b[" not in desk.run("ls").out
+    assert "\x1b[" not in plain and "\x1b[" not in desk.process("ls").out
 
 
 def test_a_closed_pipe_is_left_without_a_word(desk: Console) -> None:
@@ -226,8 +226,35 @@ def test_a_closed_pipe_is_left_without_a_word(desk: Console) -> None:
 
 
 def test_help_needs_no_app(desk: Console) -> None:
-    answer = desk.run("--help", app=None)
+    answer = desk.process("--help", app=None)
 
     assert answer.code == 0
     assert all(f"  {name} " in answer.out for name in ("ls", "show", "send", "doctor", "dev"))
     assert MODULE not in answer.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ls", "--status", "failed"],
+        ["ls", "--json"],
+        ["ls", "--status", "burning"],
+        ["show", "{failed}", "--json"],
+        ["show", "no-such-id"],
+        ["logs", "{failed}"],
+        ["errors"],
+        ["flows"],
+        ["schedules", "ls"],
+        ["watch", "{failed}", "--until-done", "--json"],
+    ],
+    ids=" ".join,
+)
+def test_a_process_says_what_is_heard_in_this_one(desk: Console, words: list[str]) -> None:
+    ids = {name: handle.id for name, handle in desk.done.items()}
+    given = [word.format(**ids) for word in words]
+
+    answer, heard = desk.process(*given), desk.run(*given)
+
+    assert (answer.code, answer.out) == (heard.code, heard.out)
+    assert answer.err.splitlines()[-1:] == heard.err.splitlines()[-1:]
+    assert bool(heard.out) is (heard.code in (0, 1))

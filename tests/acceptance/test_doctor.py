@@ -14,8 +14,8 @@ from worchflow_celery.servers.launch import Launch
 pytestmark = pytest.mark.slow
 
 
-def found(desk: Console, *words: str, **environment: str) -> tuple[int, list[dict[str, Any]]]:
-    answer = desk.run("doctor", "--json", *words, **environment)
+def found(desk: Console, *words: str, **place: Any) -> tuple[int, list[dict[str, Any]]]:
+    answer = desk.run("doctor", "--json", *words, **place)
     return answer.code, [json.loads(line) for line in answer.out.splitlines()]
 
 
@@ -79,7 +79,7 @@ def test_stranded_and_corrupt_executions_are_named(desk: Console) -> None:
 
 
 def test_a_server_that_is_away_is_an_error_and_the_others_are_looked_at(desk: Console) -> None:
-    code, findings = found(desk, TEST_REDIS_URL="redis://:s3cret@127.0.0.1:1/0")
+    code, findings = found(desk, redis_url="redis://:s3cret@127.0.0.1:1/0")
 
     (redis,) = of(findings, "redis")
     assert (code, redis["level"]) == (1, "error")
@@ -92,7 +92,7 @@ def test_a_broker_that_evicts_is_an_error(desk: Console, tmp_path: Any) -> None:
     launch = Launch(locate([REDIS])[REDIS], tmp_path, options)
 
     with RedisServer(launch) as evicting:
-        code, findings = found(desk, TEST_REDIS_URL=evicting.url)
+        code, findings = found(desk, redis_url=evicting.url)
 
     assert code == 1
     assert any("allkeys-lru" in one["message"] for one in of(findings, "redis"))
