@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,8 @@ def test_a_resumed_payment_names_the_steps_that_are_read_from_checkpoints(
 def test_the_timeline_is_in_order(shown: "subprocess.CompletedProcess[str]") -> None:
     times = [float(one) for one in re.findall(r"^ +(\d+\.\d)  \S", shown.stdout, re.MULTILINE)]
 
-    assert times == sorted(times)
+    # What comes late from another process is written late, and not left out.
+    assert all(later > earlier - 1 for earlier, later in pairwise(times))
     assert len(times) > 30
 
 

@@ -7,6 +7,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,8 +91,12 @@ def test_the_killed_one_goes_on_before_ones_eyes(running: Development) -> None:
 
     urllib.request.urlopen(asked, timeout=10).close()
 
-    eventually(lambda: "✓" in running.run("show", "k").out, within=20, what=running.text)
-    assert json.loads(running.run("show", "k", "--json").out)["execution"]["crashes"] == 1
+    def shown() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(running.run("show", "k", "--json").out)["execution"]
+        return found
+
+    eventually(lambda: shown()["status"] == "completed", within=40, what=running.text)
+    assert shown()["crashes"] == 1
 
 
 def test_the_demo_is_no_part_of_the_app(running: Development) -> None:

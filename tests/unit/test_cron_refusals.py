@@ -127,8 +127,11 @@ def test_an_unknown_zone_is_refused_and_the_nearest_one_named(zone, nearest):
 @pytest.fixture
 def no_zones() -> Iterator[None]:
     zoneinfo.reset_tzpath(to=[])
-    zoneinfo.ZoneInfo.clear_cache()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        # A class with a cache of its own: if the common one were cleared, zones that other tests
+        # hold would not be equal any more to those that come later.
+        patch.setattr(cron, "ZoneInfo", type("ZoneInfo", (zoneinfo.ZoneInfo,), {}))
+        yield
     zoneinfo.reset_tzpath()
 
 
