@@ -69,6 +69,19 @@ def test_an_index_that_is_different_is_an_error_until_it_is_fixed(desk: Console)
     ]
 
 
+def test_indexes_of_other_collections_are_looked_at_too(desk: Console) -> None:
+    desk.worchflow.audit.record("look", "nothing", who="ann")
+    records = desk.bench.collection("audit")
+    records.drop_index("of_target")
+
+    before = found(desk)
+    fixed = found(desk, "--fix-indexes")
+
+    assert (before[0], fixed[0]) == (1, 0)
+    assert "audit.of_target" in of(before[1], "indexes")[0]["message"]
+    assert "of_target" in records.index_information()
+
+
 @pytest.mark.usefixtures("alien")
 def test_stranded_and_corrupt_executions_are_named(desk: Console) -> None:
     answer = desk.run("doctor")

@@ -13,7 +13,7 @@ from worchflow_celery.store.records import Document
 
 _PATIENCE_MS = 3000
 _count = itertools.count()
-_INDEXES = [IndexModel([("target", ASCENDING), ("_id", DESCENDING)], name="of_target")]
+INDEXES = [IndexModel([("target", ASCENDING), ("_id", DESCENDING)], name="of_target")]
 
 
 class Audit:
@@ -38,7 +38,7 @@ class Audit:
         )
         document = record.model_dump(exclude_none=True)
         document["_id"] = document.pop("id")
-        self._database.ensure_indexes("audit", _INDEXES)
+        self._database.ensure_indexes("audit", INDEXES)
         with translated(self._database.settings):
             self._collection.insert_one(document)
         return record

@@ -14,7 +14,7 @@ from worchflow_celery.store.records import Document
 #: Seconds after which one that gives no sign of life is taken to have nobody who runs it.
 SILENT = 30
 _KEPT = timedelta(days=30)
-_INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
+INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
 
 
 class Batches:
@@ -37,7 +37,7 @@ class Batches:
             seen_at=now,
         )
         document = batch.model_dump(exclude={"id"}, exclude_none=True)
-        self._database.ensure_indexes("batches", _INDEXES)
+        self._database.ensure_indexes("batches", INDEXES)
         with translated(self._database.settings):
             self._collection.insert_one({"_id": batch.id, **document, "expires_at": now + _KEPT})
         return batch

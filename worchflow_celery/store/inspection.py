@@ -1,6 +1,6 @@
 """What `doctor` asks MongoDB: bounded reads by a client of its own, which makes no index."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -11,12 +11,23 @@ from pymongo.collection import Collection
 from worchflow_celery.clock import elapsed, utcnow
 from worchflow_celery.errors import CorruptDocument
 from worchflow_celery.settings import Settings
+from worchflow_celery.store import audit, batches, rollups, schedulers, schedules, slots, workers
 from worchflow_celery.store.database import connect, named, translated
 from worchflow_celery.store.indexes import EXECUTION_INDEXES, search_indexes
 from worchflow_celery.store.records import execution_of
 
 Document = dict[str, Any]
 
+#: The indexes of collections that are made when they are first used.
+_OTHERS = {
+    "audit": audit.INDEXES,
+    "batches": batches.INDEXES,
+    "rollups": rollups.INDEXES,
+    "schedulers": schedulers.INDEXES,
+    "slots": slots.INDEXES,
+    "windows": schedules.WINDOW_INDEXES,
+    "workers": workers.INDEXES,
+}
 #: Executions that are looked at: the newest of all, and of each flow that nobody knows.
 SAMPLE = 1000
 _OVERDUE = timedelta(minutes=15)
@@ -35,6 +46,20 @@ class Topology:
     members: int
     #: Seconds by which MongoDB's clock is ahead of ours.
     skew: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrong:
+    """An index that is missing or different, and the names of those in its way."""
+
+    collection: str
+    model: IndexModel
+    in_the_way: list[str]
+
+    @property
+    def name(self) -> str:
+        name = str(self.model.document["name"])
+        return name if self.collection == "executions" else f"{self.collection}.{name}"
 
 
 class Inspection:
@@ -65,17 +90,17 @@ class Inspection:
     def wrong_indexes(self, search: Iterable[str]) -> list[str]:
         """Names of indexes that are missing or not as they should be."""
         with translated(self._settings):
-            return [model.document["name"] for model, _ in self._wrong(search)]
+            return [wrong.name for wrong in self._wrong(search)]
 
     def fix_indexes(self, search: Iterable[str]) -> list[str]:
         """Make those indexes anew; return their names."""
         fixed = []
         with translated(self._settings):
-            for model, in_the_way in self._wrong(search):
-                for name in in_the_way:
-                    self._executions.drop_index(name)
-                self._executions.create_indexes([model])
-                fixed.append(str(model.document["name"]))
+            for wrong in self._wrong(search):
+                for name in wrong.in_the_way:
+                    self._collection(wrong.collection).drop_index(name)
+                self._collection(wrong.collection).create_indexes([wrong.model])
+                fixed.append(wrong.name)
         return fixed
 
     def stranded(self, known: Iterable[str]) -> dict[str, int]:
@@ -110,23 +135,24 @@ class Inspection:
                     found.append(str(error))
         return found
 
-    def _wrong(self, search: Iterable[str]) -> list[tuple[IndexModel, list[str]]]:
-        """Each index that is not as it should be, with the names of those in its way."""
-        present = {str(one["name"]): one for one in self._executions.list_indexes()}
-        if not present:  # no collection yet: its first use makes them
-            return []
-        wrong = []
-        for model in [*EXECUTION_INDEXES, *search_indexes(search)]:
-            wanted = model.document
-            if not _same(present.get(wanted["name"], {}), wanted):
-                in_the_way = [n for n, one in present.items() if _clashes(n, one, wanted)]
-                wrong.append((model, in_the_way))
-        return wrong
+    def _wrong(self, search: Iterable[str]) -> Iterator[_Wrong]:
+        """Each index that is not as it should be."""
+        executions = [*EXECUTION_INDEXES, *search_indexes(search)]
+        for collection, models in {"executions": executions, **_OTHERS}.items():
+            present = {str(i["name"]): i for i in self._collection(collection).list_indexes()}
+            for model in models if present else ():  # else its first use makes them
+                wanted = model.document
+                if not _same(present.get(wanted["name"], {}), wanted):
+                    in_the_way = [n for n, one in present.items() if _clashes(n, one, wanted)]
+                    yield _Wrong(collection, model, in_the_way)
 
     @property
     def _executions(self) -> "Collection[Document]":
+        return self._collection("executions")
+
+    def _collection(self, name: str) -> "Collection[Document]":
         database = self._client.get_default_database("worchflow")
-        return database[named(self._settings, "executions")]
+        return database[named(self._settings, name)]
 
 
 def _same(present: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

@@ -28,7 +28,7 @@ _HELD = 30
 KEPT = timedelta(days=35)
 _PATIENCE_MS = 3000
 _CURSOR = "cursor"
-_INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
+INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
 
 
 class Rollups:
@@ -44,7 +44,7 @@ class Rollups:
         now = self._database.now()
         if now < self._due:
             return 0
-        self._database.ensure_indexes("rollups", _INDEXES)
+        self._database.ensure_indexes("rollups", INDEXES)
         with translated(self._database.settings):
             begin, over = self._cursor(now), _minute_of(now - _GRACE)
             if begin >= over:

@@ -13,7 +13,7 @@ _SILENT = 15.0
 #: Seconds for which one that is gone can still be seen.
 _REMEMBERED = 86_400
 _PATIENCE_MS = 3000
-_INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
+INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
 
 
 class Schedulers:
@@ -33,7 +33,7 @@ class Schedulers:
             "seen_at": "$$NOW",
             "expires_at": {"$add": ["$$NOW", _REMEMBERED * 1000]},
         }
-        self._database.ensure_indexes("schedulers", _INDEXES)
+        self._database.ensure_indexes("schedulers", INDEXES)
         with translated(self._database.settings):
             self._collection.update_one({"_id": {"$eq": id}}, [{"$set": change}], upsert=True)
 

@@ -21,7 +21,7 @@ _FLOW, _ENTRY = "flow:", "entry:"
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 #: A decision outlives its window by this at least: whoever comes late must find it.
 _LEAST_KEPT = timedelta(hours=1)
-_WINDOW_INDEXES = [
+WINDOW_INDEXES = [
     IndexModel([("flow", 1), ("scheduled_for", DESCENDING)], name="of_flow"),
     # Only windows that nobody fired in time, and that were skipped, have a reason.
     IndexModel(
@@ -217,7 +217,7 @@ class Schedules:
 
     @property
     def _windows(self) -> "Collection[Document]":
-        self._database.ensure_indexes("windows", _WINDOW_INDEXES)
+        self._database.ensure_indexes("windows", WINDOW_INDEXES)
         return self._database.collection("windows")
 
     def _window_document(self, window: Window) -> Document:

@@ -25,7 +25,7 @@ from worchflow_celery.store.taking import entered, fields_of, kept, left, millis
 
 #: Documents looked at in one go.
 _BATCH = 100
-_INDEXES = [
+INDEXES = [
     IndexModel(
         [("flow", 1), ("look_at", 1)],
         name="look",
@@ -233,7 +233,7 @@ class Slots:
     def _collection(self) -> "Collection[Document]":
         slots = self._database.collection("slots")
         if not self._indexed:
-            create_indexes(slots, _INDEXES)
+            create_indexes(slots, INDEXES)
             self._indexed = True
         return slots
 

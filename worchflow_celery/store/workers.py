@@ -17,7 +17,7 @@ _SILENT = 15.0
 _REMEMBERED = 86_400.0
 #: Seconds that a read for people may take.
 _PATIENCE_MS = 3000
-_INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
+INDEXES = [IndexModel([("expires_at", ASCENDING)], name="expired", expireAfterSeconds=0)]
 
 
 class Workers:
@@ -53,7 +53,7 @@ class Workers:
         return [info for document in documents if (info := _info_of(document))]
 
     def _write(self, id: str, change: Document, *, new: bool = False) -> None:
-        self._database.ensure_indexes("workers", _INDEXES)
+        self._database.ensure_indexes("workers", INDEXES)
         with translated(self._database.settings):
             self._collection.update_one({"_id": {"$eq": id}}, [{"$set": change}], upsert=new)
 
