@@ -230,6 +230,17 @@ def test_a_document_that_cannot_be_read_does_not_hide_the_others(
     assert f"{broken}</span> cannot be read" in page
 
 
+def test_a_step_that_cannot_be_read_does_not_hide_its_execution(
+    visitor: Visitor, run: Run, bench: Any
+) -> None:
+    found = run("pay", PAYMENT)
+    bench.collection("steps").update_one({}, {"$unset": {"key": ""}})
+
+    for path in ("/", f"/executions/{found}", "/flows/pay"):
+        assert visitor.get(path).status_code == 200
+    assert ids(visitor.get("/").text) == [found]
+
+
 def test_a_page_under_a_path_links_to_pages_under_that_path(visitor: Visitor, run: Run) -> None:
     found = run("pay", PAYMENT)
     outer = Visitor(Starlette(routes=[Mount("/ops/flows", visitor.app)]))

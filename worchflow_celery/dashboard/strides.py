@@ -64,12 +64,14 @@ def _steps(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     first: dict[str, datetime] = {}
     for run in runs:
-        key, started = str(run.get("key")), run.get("started_at")
+        key, started = run.get("key"), run.get("started_at")
         if run.get("phase") is not None or run.get("status") not in _RANK:
             continue
+        if not isinstance(key, str):
+            continue  # a document that somebody else has written to
         known = found.get(key)
         if known is None or _RANK[run["status"]] > _RANK[known["status"]]:
             found[key] = run
         at = started if isinstance(started, datetime) else EPOCH
         first[key] = min(first.get(key, at), at)
-    return sorted(found.values(), key=lambda run: first[str(run["key"])])
+    return sorted(found.values(), key=lambda run: first[run["key"]])
