@@ -124,3 +124,12 @@ def test_a_page_reads_as_many_documents_as_it_shows_or_counts(site: Site, path: 
 def test_a_page_looks_at_no_more_keys_than_it_counts(site: Site, path: str) -> None:
     for one in site.costs(path):
         assert one.get("keysExamined", 0) <= COUNTED + ROWS, one["command"]
+
+
+@pytest.mark.parametrize("path", ["/", "/?status=failed", "/metrics"])
+def test_statuses_are_counted_without_reading_a_document(site: Site, path: str) -> None:
+    counted = [one for one in site.costs(path) if "n" in str(one["command"].get("pipeline"))]
+
+    read = [one["docsExamined"] for one in counted if "10001" in str(one["command"])]
+    assert len(read) == 8
+    assert sum(read) == 0

@@ -8,13 +8,15 @@ from typing import Any
 
 from pymongo import DESCENDING
 
+from worchflow_celery.clock import EPOCH
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.models import FINISHED, ExecutionStatus
 from worchflow_celery.options import check_id, check_search_field, searchable, shown
 from worchflow_celery.store.records import Document
 
-_ENDED: Document = {"finished_at": {"$exists": True}}
-_GOING: Document = {"due_at": {"$exists": True}, "queue": {"$gte": ""}}
+# Ranges and not `$exists`, which MongoDB would look for in each document that it counts.
+_ENDED: Document = {"finished_at": {"$gte": EPOCH}}
+_GOING: Document = {"due_at": {"$gte": EPOCH}, "queue": {"$gte": ""}}
 NEWEST_FIRST = [("created_at", DESCENDING), ("_id", DESCENDING)]
 
 

@@ -29,9 +29,12 @@ EXECUTION_INDEXES = [
     ),
     IndexModel(_NEWEST, name="newest"),
     IndexModel([("flow", ASCENDING), *_NEWEST], name="newest_of_flow"),
-    # Of finished ones only: written once, when an execution ends.
+    # Of finished ones only: written once, when an execution ends. Its end comes last, so that they
+    # are counted without their documents.
     IndexModel(
-        [("status", ASCENDING), *_NEWEST], name="finished", partialFilterExpression=_FINISHED
+        [("status", ASCENDING), *_NEWEST, ("finished_at", ASCENDING)],
+        name="finished",
+        partialFilterExpression=_FINISHED,
     ),
     # Likewise; roll-ups are counted out of this index alone, without the documents.
     IndexModel(
@@ -46,7 +49,7 @@ EXECUTION_INDEXES = [
         partialFilterExpression=_FINISHED,
     ),
     IndexModel(
-        [("flow", ASCENDING), ("status", ASCENDING), *_NEWEST],
+        [("flow", ASCENDING), ("status", ASCENDING), *_NEWEST, ("finished_at", ASCENDING)],
         name="finished_of_flow",
         partialFilterExpression=_FINISHED,
     ),

@@ -11,7 +11,7 @@ from pymongo.collection import Collection
 
 from worchflow_celery.clock import EPOCH, elapsed
 from worchflow_celery.errors import CorruptDocument, StoreUnavailable
-from worchflow_celery.models import Execution, ExecutionStatus
+from worchflow_celery.models import FINISHED, Execution, ExecutionStatus
 from worchflow_celery.options import check_search_field, searchable
 from worchflow_celery.store.database import Database, translated
 from worchflow_celery.store.finding import NEWEST_FIRST, after_cursor, cursor_of, of_status
@@ -198,8 +198,8 @@ _RUN = dict.fromkeys("key name kind status attempt phase started_at finished_at"
 
 
 def status_filters(base: Mapping[str, Any]) -> dict[str, Document]:
-    """For each status the filter of those executions, and ``all``; what matters most first."""
-    ranked = sorted(ExecutionStatus, key=lambda one: one is ExecutionStatus.COMPLETED)
+    """For each status the filter of those executions, and ``all``; what is always quick first."""
+    ranked = sorted(ExecutionStatus, key=lambda one: one not in FINISHED)
     return {
         "all": {"created_at": {"$gte": EPOCH}, **base},  # so that an index is read, not documents
         **{str(one): {**base, **of_status([one.value])} for one in ranked},
