@@ -132,6 +132,29 @@ def test_what_is_asked_before_many_are_changed_can_be_read_by_everybody(
     assert faults(page) == []
 
 
+def test_how_far_many_are_changed_can_be_read_by_everybody(
+    page: Page, full: tuple[str, dict[str, str]], place: Bench
+) -> None:
+    with bound(place) as (_, worchflow):
+        stopped = worchflow.runtime.store.batches.insert("retry", "?status=failed", "ana", 3)
+        worchflow.runtime.store.batches.stop(stopped.id, "by hand")
+
+    page.goto(f"{full[0]}/batches/{stopped.id}")
+
+    assert page.locator("progress").count() == 1
+    assert faults(page) == []
+
+
+def test_a_form_as_commands_can_be_read_by_everybody(
+    page: Page, full: tuple[str, dict[str, str]]
+) -> None:
+    page.goto(f"{full[0]}/send?flow=plain")
+    page.get_by_role("button", name="Show as command").click()
+
+    assert page.locator("#ways").count() == 1
+    assert faults(page) == []
+
+
 def test_a_store_that_is_down_is_told_to_everybody(page: Page, place: Bench) -> None:
     with (
         bound(place, database_url="mongodb://127.0.0.1:9/worchflow") as (app, _),

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from worchflow_celery import errors
 from worchflow_celery.dashboard.security import HEADERS
-from worchflow_celery.dashboard.site import site_of
+from worchflow_celery.dashboard.site import TooSlow, site_of
 
 #: The first that an error is an instance of counts.
 STATUS: list[tuple[type[Exception], int]] = [
@@ -20,6 +20,7 @@ STATUS: list[tuple[type[Exception], int]] = [
     (errors.ExecutionConflict, 409),
     (errors.InvalidEventData, 422),
     (errors.PayloadTooLarge, 413),
+    (TooSlow, 503),
     (errors.StoreUnavailable, 503),
     (errors.CorruptDocument, 500),
     (errors.InvalidOption, 400),
@@ -66,7 +67,9 @@ def answer(request: Request, error: Exception) -> Response:
     site = site_of(request)
     context = {
         "status": status,
-        "heading": _TITLES.get(status, HTTPStatus(status).phrase),
+        "heading": "Too much to find in time"
+        if more.get("slow")
+        else _TITLES.get(status, HTTPStatus(status).phrase),
         "detail": detail,
         "more": more,
         "down_since": site.down_since if status == 503 else None,
@@ -104,5 +107,5 @@ def _told(error: Exception) -> tuple[int, str, dict[str, Any]]:
         return error.status_code, detail, {}
     for kind, status in STATUS:
         if isinstance(error, kind):
-            return status, str(error), {}
+            return status, str(error), {"slow": True} if kind is TooSlow else {}
     return 500, "an error that was not foreseen: see the dashboard's log", {}

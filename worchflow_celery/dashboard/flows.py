@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worchflow_celery.clock import utcnow
+from worchflow_celery.app import Worchflow
 from worchflow_celery.dashboard import format as texts
 from worchflow_celery.dashboard.charts import columns, together
 from worchflow_celery.dashboard.errors import Problem
@@ -20,10 +20,18 @@ from worchflow_celery.errors import InvalidOption
 from worchflow_celery.models import FINISHED, ErrorInfo
 from worchflow_celery.redaction import Redactor
 from worchflow_celery.store.reading import Reading, Sample
+from worchflow_celery.store.rollups import MINUTE
 
 #: Executions from which a flow's figures are taken, those whose steps count, and those listed.
 _SAMPLED, _STEPS_OF, _LISTED = 1000, 50, 20
 _MOST_FLOWS = 200
+#: Failures that are looked at for the errors of a flow, kinds that are listed, spans of time.
+_MOST_FAILURES, _MOST_ERRORS = 2000, 20
+_SPANS = {
+    "hour": timedelta(hours=1),
+    "24 hours": timedelta(hours=24),
+    "7 days": timedelta(days=7),
+}
 #: Of the figures.
 WINDOWS = {
     "1h": ("hour", timedelta(hours=1)),
@@ -48,8 +56,10 @@ class Grouped:
 
     type: str
     message: str
-    count: int
-    newest: Sample
+    #: How many were sent since each of the times in ``_SPANS``.
+    counts: dict[str, int]
+    newest: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,8 @@ class StepFigures:
     name: str
     runs: int
     failed: str
+    #: Runs after the first one of their step.
+    again: int
     p50: float | None
     p95: float | None
 
@@ -80,33 +92,35 @@ def flows(request: Request) -> Response:
 def flow(request: Request) -> Response:
     """Render one flow, also one that only other processes know."""
     site, name = site_of(request), str(request.path_params["flow"])
+    window = request.query_params.get("window", "1h")
+    if window not in WINDOWS:
+        raise InvalidOption(f"window is {window!r:.60}: it must be one of {', '.join(WINDOWS)}")
     with site.reading() as worchflow:
         reading = worchflow.runtime.store.reading
         samples = reading.samples(name, _SAMPLED)
         known = worchflow.flows.get(name)
         if known is None and not samples:
             raise Problem(404, f"no flow and no execution has the name {name!r:.100}")
-        steps = step_figures(reading, samples)
-        window = request.query_params.get("window", "1h")
-        if window not in WINDOWS:
-            raise InvalidOption(f"window is {window!r:.60}: it must be one of {', '.join(WINDOWS)}")
-        stats = worchflow.stats(name, since=utcnow() - WINDOWS[window][1])
-    context = {
-        "window": window,
-        "windows": WINDOWS,
-        "stats": stats[0] if stats else None,
-        "name": name,
-        "about": about(site, name),
-        "known": known.definition.options if known else None,
-        "figures": figures(samples),
-        "columns": columns(together(stats), lambda at, until: sent(name, at, until)),
-        "errors": grouped(samples, name, site.redactor(request)),
-        "steps": steps,
-        "latest": samples[:_LISTED],
-        "sampled": len(samples),
-        "live": "parts",
-    }
-    return site.page(request, "flow.html", context)
+        now = worchflow.runtime.store.database.now()
+        until = now.replace(second=0, microsecond=0) + MINUTE
+        stats = worchflow.stats(name, since=until - WINDOWS[window][1], until=until)
+        context = {
+            **errors(worchflow, name, now, site.redactor(request)),
+            "able": sum(name in one.flows for one in worchflow.workers()),
+            "steps": step_figures(reading, samples),
+            "window": window,
+            "windows": WINDOWS,
+            "stats": stats[0] if stats else None,
+            "name": name,
+            "about": about(site, name),
+            "known": known.definition.options if known else None,
+            "columns": columns(together(stats), lambda at, until: sent(name, at, until)),
+        }
+    return site.page(request, "flow.html", {**context, **_of_samples(samples), "live": "parts"})
+
+
+def _of_samples(samples: Sequence[Sample]) -> dict[str, Any]:
+    return {"figures": figures(samples), "latest": samples[:_LISTED], "sampled": len(samples)}
 
 
 def sent(flow: str, after: datetime, before: datetime, **more: str) -> str:
@@ -142,18 +156,33 @@ def figures(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def grouped(samples: Sequence[Sample], flow: str, redactor: Redactor) -> list[Grouped]:
-    """The errors of the executions by type and message, the most frequent first."""
-    kinds: dict[tuple[str, str], list[Sample]] = {}
-    for one in samples:
-        if one.error and one.status in ("failed", "retrying"):
-            key = (str(one.error.get("type")), str(one.error.get("message", ""))[:200])
-            kinds.setdefault(key, []).append(one)
-    ranked = sorted(kinds.items(), key=lambda item: -len(item[1]))[:20]
-    return [
-        Grouped(kind, redactor.text(flow, message) or "", len(found), found[0])
-        for (kind, message), found in ranked
-    ]
+def errors(worchflow: Worchflow, flow: str, now: datetime, redactor: Redactor) -> dict[str, Any]:
+    """The errors of failed executions, the most frequent first, and links to what failed."""
+    since = {name: now - length for name, length in _SPANS.items()}
+    found = worchflow.runtime.store.lookups.failed(flow, min(since.values()), _MOST_FAILURES)
+    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in found:
+        kinds.setdefault((one["type"], one["message"]), []).append(one)
+    ranked = sorted(kinds.items(), key=lambda item: -len(item[1]))[:_MOST_ERRORS]
+    links = {
+        name: "?" + urlencode({"status": "failed", "flow": flow, "after": moment.isoformat()})
+        for name, moment in since.items()
+    }
+    return {
+        "errors": [
+            _grouped(kind, redactor.text(flow, message) or "", ones, since)
+            for (kind, message), ones in ranked
+        ],
+        "spans": links,
+        "most_failures": _MOST_FAILURES if len(found) == _MOST_FAILURES else 0,
+    }
+
+
+def _grouped(
+    kind: str, message: str, ones: Sequence[dict[str, Any]], since: Mapping[str, datetime]
+) -> Grouped:
+    counts = {name: sum(one["at"] >= moment for one in ones) for name, moment in since.items()}
+    return Grouped(kind, message, counts, newest=ones[0]["id"], at=ones[0]["at"])
 
 
 def step_figures(reading: Reading, samples: Sequence[Sample]) -> list[StepFigures]:
@@ -177,7 +206,12 @@ def _step_figures(name: str, runs: list[dict[str, Any]]) -> StepFigures:
     states = Counter(run["status"] for run in runs)
     failed = texts.percent(states["failed"], len(runs))
     return StepFigures(
-        name, len(runs), failed, texts.quantile(known, 0.5), texts.quantile(known, 0.95)
+        name=name,
+        runs=len(runs),
+        failed=failed,
+        again=sum(int(run.get("attempt", 1)) > 1 for run in runs),
+        p50=texts.quantile(known, 0.5),
+        p95=texts.quantile(known, 0.95),
     )
 
 

@@ -67,10 +67,17 @@ def data_of(fields: Iterable[Field], given: Mapping[str, str]) -> dict[str, Any]
     """The data that a filled form stands for; an empty field that is not required is left out."""
     data = {}
     for one in fields:
+        if one.fields and not one.required and _is_empty(one.fields, given):
+            continue
         value = data_of(one.fields, given) if one.fields else _value(one, given.get(one.name, ""))
         if value is not None and (value != {} or one.required):
             data[one.name.rpartition(".")[2]] = value
     return data
+
+
+def _is_empty(fields: Iterable[Field], given: Mapping[str, str]) -> bool:
+    """Whether nobody has filled in anything of it."""
+    return all(not given.get(one.name, "").strip() for one in _all(fields))
 
 
 def filled(fields: Iterable[Field], given: Mapping[str, str]) -> tuple[Field, ...]:

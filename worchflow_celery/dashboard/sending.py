@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from worchflow_celery.app import Worchflow
 from worchflow_celery.dashboard import actions, forms
+from worchflow_celery.dashboard.commands import Same, same
 from worchflow_celery.dashboard.errors import Problem, body_of
 from worchflow_celery.dashboard.forms import Field, Refusal
 from worchflow_celery.dashboard.site import Site, access_of, site_of
@@ -23,6 +25,8 @@ from worchflow_celery.errors import (
 )
 from worchflow_celery.options import check_id
 
+#: Executions whose data is offered to be sent again.
+_RECENT = 5
 _HIDDEN = "the data of that execution is not shown to you, so it cannot be copied"
 
 
@@ -39,6 +43,15 @@ class Draft:
     #: The id of the execution, unless another one is given: the same form starts one.
     key: str = ""
     refusal: Refusal = field(default_factory=Refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Data that was sent before."""
+
+    id: str
+    at: datetime
+    data: Any
 
 
 class Refused(Exception):
@@ -63,7 +76,8 @@ def form(request: Request) -> Response:
         text = "null"
     as_json = params.get("as") == "json" or not fields
     draft = Draft(name, as_json, text, fields, key=f"form-{site.token()}")
-    return site.page(request, "send.html", _context(site, draft))
+    more = {"recent": _recent(site, request, name), "like": params.get("like", "")}
+    return site.page(request, "send.html", {**_context(site, draft), **more})
 
 
 async def send(request: Request) -> Response:
@@ -76,8 +90,13 @@ async def send(request: Request) -> Response:
 def _send(site: Site, request: Request, given: Mapping[str, str]) -> Response:
     draft = _draft(site.worchflow, given)
     refusal, status = Refusal(), 422
+    ways: list[Same] = []
     try:
-        started = start(site.worchflow, draft, _checked(site.worchflow, draft, given))
+        data = _checked(site.worchflow, draft, given)
+        if given.get("show"):
+            ways, status = _ways(site, request, draft, data), 200
+            raise Refused(refusal)
+        started = start(site.worchflow, draft, data)
         site.audit(access_of(request).user, "send", started)
         return RedirectResponse(request.scope.get("root_path", "") + actions.url_of(started), 303)
     except Refused as refused:
@@ -91,7 +110,37 @@ def _send(site: Site, request: Request, given: Mapping[str, str]) -> Response:
     key = f"form-{site.token()}" if status == 409 else draft.key
     fields = forms.filled(draft.fields, given)
     shown = replace(draft, fields=fields, key=key, refusal=refusal)
-    return site.page(request, "send.html", _context(site, shown), status)
+    return site.page(request, "send.html", {**_context(site, shown), "ways": ways}, status)
+
+
+def _ways(site: Site, request: Request, draft: Draft, data: Any) -> list[Same]:
+    """How the same is sent without this form; raises ``InvalidOption``."""
+    address = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
+    if draft.id:
+        check_id(draft.id, "id")
+    return same(
+        draft.flow,
+        data,
+        key=draft.id,
+        delay=_delay(draft.delay),
+        app=site.app.main or "app",
+        address=f"{address}/api/v1/executions",
+    )
+
+
+def _recent(site: Site, request: Request, flow: str) -> list[Recent]:
+    """The last data that was sent to a flow, as far as it may be copied."""
+    with site.reading() as worchflow:
+        filters = {"flow": {"$eq": check_id(flow, "flow id")}}
+        rows = worchflow.runtime.store.reading.rows(filters, limit=_RECENT).rows
+    redactor = site.redactor(request)
+    found = []
+    for row in rows:
+        one = row.execution
+        shown = redactor.value(one.flow, one.data)
+        if row.shows_data and shown is not None and shown == site.plain(one.data):
+            found.append(Recent(one.id, one.created_at, shown))
+    return found
 
 
 def _draft(worchflow: Worchflow, given: Mapping[str, str]) -> Draft:
@@ -153,7 +202,14 @@ def _delay(text: str) -> float | None:
 
 def _context(site: Site, draft: Draft) -> dict[str, Any]:
     flows = sorted(site.worchflow.flows)
-    return {"draft": draft, "flows": flows, "known": draft.flow in site.worchflow.flows}
+    return {
+        "draft": draft,
+        "flows": flows,
+        "known": draft.flow in site.worchflow.flows,
+        "recent": [],
+        "like": "",
+        "ways": [],
+    }
 
 
 def _fields(worchflow: Worchflow, flow: str, data: Any) -> tuple[Field, ...]:

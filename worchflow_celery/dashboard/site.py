@@ -67,6 +67,10 @@ class Files:
         return cls(files, digest.hexdigest()[:12])
 
 
+class TooSlow(StoreUnavailable):
+    """MongoDB is there, and did not find what was asked for in time."""
+
+
 class Site:
     """The dashboard of one Celery app."""
 
@@ -108,8 +112,25 @@ class Site:
         """Read from the store; raises ``StoreUnavailable`` within two seconds when it is down."""
         worchflow = self.worchflow
         self._ask(worchflow)
-        with patience(_PATIENCE):
-            yield worchflow
+        begun = elapsed()
+        try:
+            with patience(_PATIENCE):
+                yield worchflow
+        except StoreUnavailable as error:
+            if elapsed() - begun >= 0.9 * _PATIENCE and self._is_there(worchflow):
+                raise TooSlow(
+                    f"stopped after {_PATIENCE:.0f} s: narrow the time, or search by a field that "
+                    "a flow declares with search=(...)"
+                ) from error
+            raise
+
+    @staticmethod
+    def _is_there(worchflow: Worchflow) -> bool:
+        try:
+            with patience(_SIGN_OF_LIFE):
+                return worchflow.ping()
+        except StoreUnavailable:
+            return False
 
     def _ask(self, worchflow: Worchflow) -> None:
         since = elapsed() - self._asked_at

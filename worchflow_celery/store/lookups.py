@@ -47,6 +47,23 @@ class Lookups:
                     last[owner] = mark
         return {owner: name for owner, (_, _, name) in last.items()}
 
+    def failed(self, flow: str, since: datetime, limit: int) -> list[Document]:
+        """The newest failed executions of a flow: when they were sent, and their errors.
+
+        Each with ``id``, ``at``, ``type`` and the beginning of the ``message``.
+        """
+        query: Document = {
+            "flow": {"$eq": flow},
+            "status": "failed",
+            "finished_at": {"$exists": True},
+            "created_at": {"$gte": since},
+        }
+        fields = {"at": "$created_at", "type": _GROUP["type"], "message": _GROUP["message"]}
+        newest = [("created_at", DESCENDING), ("_id", DESCENDING)]
+        with translated(self._database.settings):
+            found = self._executions.find(query, fields).sort(newest).limit(limit)
+            return [{**one, "id": str(one["_id"])} for one in found]
+
     def failures(self, since: datetime, flow: str | None, limit: int) -> list[Document]:
         """Failed executions in groups of flow, type and beginning of the message.
 
