@@ -190,11 +190,9 @@ class Watch(Iterator[Update]):
             events = list(json.loads(fields["events"]))
         except (ValueError, KeyError, TypeError):
             return  # none of ours
-        for number, event in enumerate(events):
-            id = f"{entry}-{number}"
-            if _place(id) <= seen and _place(id)[:2] == seen[:2]:
-                continue
-            self.last_id = id
+        first = seen[2] + 1 if _place(entry)[:2] == seen[:2] else 0
+        for number, event in enumerate(events[first:], first):
+            self.last_id = id = f"{entry}-{number}"
             with suppress(ValidationError, TypeError):  # of another version
                 update = Update(**{**event, "id": id})
                 if self._execution_id in (None, update.execution_id):

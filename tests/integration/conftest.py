@@ -1,4 +1,4 @@
-"""Schedules, schedulers and flows with limits of a test's own app."""
+"""Flows, schedules and schedulers of a test's own app."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,8 +10,8 @@ from pymongo import monitoring
 from tests.integration.commands import Commands
 from tests.integration.limited import Held
 from tests.integration.schedules import Clockwork
-from tests.support import Bench
-from worchflow_celery import Scheduler, Worchflow
+from tests.support import Bench, deliver
+from worchflow_celery import Execution, Scheduler, Worchflow
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,18 @@ def listener() -> Commands:
     commands = Commands()
     monitoring.register(commands)
     return commands
+
+
+@pytest.fixture
+def run(worchflow: Worchflow, celery_app: Celery) -> Callable[..., Execution]:
+    """Define a flow, send it, run its attempts until none is left; return its execution."""
+
+    def run(handler: Callable[..., Any], **options: Any) -> Execution:
+        handle = worchflow.flow("flow", retry_delay=0, **options)(handler).send()
+        deliver(celery_app)
+        return handle.get()
+
+    return run
 
 
 @pytest.fixture

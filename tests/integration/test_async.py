@@ -16,18 +16,6 @@ from worchflow_celery.errors import StepMisuse
 Handler = Callable[[Event[Any], AsyncStep], Awaitable[Any]]
 
 
-@pytest.fixture
-def run(worchflow: Worchflow, celery_app: Celery) -> Callable[..., Execution]:
-    """Define a flow, send it, run its attempts until none is left; return its execution."""
-
-    def run(handler: Handler, **options: Any) -> Execution:
-        handle = worchflow.flow("flow", retry_delay=0, **options)(handler).send()
-        deliver(celery_app)
-        return handle.get()
-
-    return run
-
-
 async def answer(value: object = 42) -> object:
     await asyncio.sleep(0)
     return value

@@ -15,18 +15,6 @@ from worchflow_celery import Event, Execution, ExecutionStatus, Step, Worchflow
 Handler = Callable[[Event[Any], Step], Any]
 
 
-@pytest.fixture
-def run(worchflow: Worchflow, celery_app: Celery) -> Callable[..., Execution]:
-    """Define a flow, send it, run its attempts until none is left; return its execution."""
-
-    def run(handler: Handler, **options: Any) -> Execution:
-        handle = worchflow.flow("flow", retry_delay=0, **options)(handler).send()
-        deliver(celery_app)
-        return handle.get()
-
-    return run
-
-
 class Gate:
     """Lets tests see how many are inside at once."""
 

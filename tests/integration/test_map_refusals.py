@@ -4,24 +4,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from celery import Celery
 
-from tests.support import deliver
 from worchflow_celery import Event, Execution, Step, Worchflow
 
 Handler = Callable[[Event[Any], Step], Any]
-
-
-@pytest.fixture
-def run(worchflow: Worchflow, celery_app: Celery) -> Callable[..., Execution]:
-    """Define a flow, send it, run its attempts until none is left; return its execution."""
-
-    def run(handler: Handler, **options: Any) -> Execution:
-        handle = worchflow.flow("flow", retry_delay=0, **options)(handler).send()
-        deliver(celery_app)
-        return handle.get()
-
-    return run
 
 
 def nested_step(step: Step) -> None:

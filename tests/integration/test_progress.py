@@ -16,18 +16,6 @@ from worchflow_celery import AsyncStep, Event, Execution, ExecutionStatus, Step,
 from worchflow_celery.clock import elapsed
 
 
-@pytest.fixture
-def run(worchflow: Worchflow, celery_app: Celery) -> Callable[..., Execution]:
-    """Define a flow, send it, run its attempts until none is left; return its execution."""
-
-    def run(handler: Callable[..., Any], **options: Any) -> Execution:
-        handle = worchflow.flow("flow", retry_delay=0, **options)(handler).send()
-        deliver(celery_app)
-        return handle.get()
-
-    return run
-
-
 def told(execution: Execution) -> tuple[float, str | None] | None:
     progress = execution.progress
     return (progress.fraction, progress.message) if progress else None

@@ -8,25 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from celery import Celery
 
-from tests.support import deliver
 from worchflow_celery import AsyncStep, Event, Execution, ExecutionStatus, Step, Worchflow, signals
 from worchflow_celery.errors import ExecutionTimeout, StepTimeout
 
 LIMIT = 0.25
-
-
-@pytest.fixture
-def run(worchflow: Worchflow, celery_app: Celery) -> Callable[..., Execution]:
-    """Define a flow, send it, run its attempts until none is left; return its execution."""
-
-    def run(handler: Callable[..., Any], **options: Any) -> Execution:
-        handle = worchflow.flow("flow", retry_delay=0, **options)(handler).send()
-        deliver(celery_app)
-        return handle.get()
-
-    return run
 
 
 def work(seconds: float = 20) -> str:

@@ -19,6 +19,7 @@ from worchflow_celery.dashboard.site import Site, site_of
 from worchflow_celery.errors import InvalidOption
 from worchflow_celery.models import FINISHED, ErrorInfo
 from worchflow_celery.redaction import Redactor
+from worchflow_celery.store.lookups import Failure
 from worchflow_celery.store.reading import Reading, Sample
 from worchflow_celery.store.rollups import MINUTE
 
@@ -28,7 +29,7 @@ _MOST_FLOWS = 200
 #: Failures that are looked at for the errors of a flow, kinds that are listed, spans of time.
 _MOST_FAILURES, _MOST_ERRORS = 2000, 20
 _SPANS = {
-    "hour": timedelta(hours=1),
+    "last hour": timedelta(hours=1),
     "24 hours": timedelta(hours=24),
     "7 days": timedelta(days=7),
 }
@@ -160,9 +161,9 @@ def errors(worchflow: Worchflow, flow: str, now: datetime, redactor: Redactor) -
     """The errors of failed executions, the most frequent first, and links to what failed."""
     since = {name: now - length for name, length in _SPANS.items()}
     found = worchflow.runtime.store.lookups.failed(flow, min(since.values()), _MOST_FAILURES)
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    kinds: dict[tuple[str, str], list[Failure]] = {}
     for one in found:
-        kinds.setdefault((one["type"], one["message"]), []).append(one)
+        kinds.setdefault((one.type, one.message), []).append(one)
     ranked = sorted(kinds.items(), key=lambda item: -len(item[1]))[:_MOST_ERRORS]
     links = {
         name: "?" + urlencode({"status": "failed", "flow": flow, "after": moment.isoformat()})
@@ -179,10 +180,10 @@ def errors(worchflow: Worchflow, flow: str, now: datetime, redactor: Redactor) -
 
 
 def _grouped(
-    kind: str, message: str, ones: Sequence[dict[str, Any]], since: Mapping[str, datetime]
+    kind: str, message: str, ones: Sequence[Failure], since: Mapping[str, datetime]
 ) -> Grouped:
-    counts = {name: sum(one["at"] >= moment for one in ones) for name, moment in since.items()}
-    return Grouped(kind, message, counts, newest=ones[0]["id"], at=ones[0]["at"])
+    counts = {name: sum(one.at >= moment for one in ones) for name, moment in since.items()}
+    return Grouped(kind, message, counts, newest=ones[0].id, at=ones[0].at)
 
 
 def step_figures(reading: Reading, samples: Sequence[Sample]) -> list[StepFigures]:

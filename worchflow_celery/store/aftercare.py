@@ -4,6 +4,7 @@ from pymongo import DeleteMany
 from pymongo.collection import Collection
 
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import belonging
 from worchflow_celery.store.records import Document, Due, due_of
 from worchflow_celery.store.sweep import BATCH, CLOCKS_APART, LOOK_FIELDS, Scope
 
@@ -48,7 +49,7 @@ class Aftercare:
             self._collection.update_many({**query, "_id": {"$in": ids}}, mark)
             marked = {"_id": {"$in": ids}, "purging": True}
             ids = [one["_id"] for one in self._collection.find(marked, {"_id": 1})]
-            belongings = [DeleteMany({"_id": {"$gte": i + " ", "$lt": i + "!"}}) for i in ids]
+            belongings = [DeleteMany({"_id": belonging(i)}) for i in ids]
             if belongings:
                 for name in ("steps", "signals", "logs"):
                     self._database.collection(name).bulk_write(belongings, ordered=False)

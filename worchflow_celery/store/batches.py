@@ -100,10 +100,9 @@ class Batches:
 def _batch_of(document: Document | None) -> Batch | None:
     if document is None:
         return None
-    now = document.get("now", document["seen_at"])
-    lost = (now - document["seen_at"]).total_seconds() > SILENT
-    lost = lost and document.get("status") in ("waiting", "running")
     try:
+        silent = (document.get("now", document["seen_at"]) - document["seen_at"]).total_seconds()
+        lost = silent > SILENT and document["status"] in ("waiting", "running")
         return Batch.model_validate({**document, "id": document["_id"], "lost": lost})
-    except ValidationError:
+    except (KeyError, TypeError, ValidationError):
         return None  # of another version

@@ -1,4 +1,4 @@
-"""Parts of updates that MongoDB itself evaluates."""
+"""Parts of queries and updates that several collections have in common."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +7,14 @@ from worchflow_celery.store.records import Document
 
 #: How many attempts an execution remembers.
 ATTEMPTS_KEPT = 30
+
+
+def belonging(execution_id: str) -> Document:
+    """The ids of what an execution has in a collection: its own id, a space, and more.
+
+    An execution's id holds no space, so that those of one with a longer id are not among them.
+    """
+    return {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}
 
 
 def later(seconds: float) -> Document:

@@ -16,6 +16,7 @@ from pymongo.collection import Collection
 from worchflow_celery import codec
 from worchflow_celery.observed import LogLine
 from worchflow_celery.store.database import Database, translated, write_new
+from worchflow_celery.store.expressions import belonging
 from worchflow_celery.store.records import Document, shown
 
 #: Lines that are kept of one execution; one more says that there were more.
@@ -60,7 +61,7 @@ class Logs:
 
     def read(self, execution_id: str, after: str | None, limit: int) -> list[LogLine]:
         """Lines in their order, those after one."""
-        within = _within(execution_id)
+        within = belonging(execution_id)
         if after is not None:
             del within["$gte"]
             within["$gt"] = f"{execution_id} {after}"
@@ -73,7 +74,7 @@ class Logs:
         first = lines[0]
         before = first.number
         if first.epoch > 1:  # attempts before this one may have filled it
-            within = {"_id": _within(first.execution_id)}
+            within = {"_id": belonging(first.execution_id)}
             before = self._collection.count_documents(within, limit=KEPT + 1)
         room = KEPT - before
         if room < 0:
@@ -85,10 +86,6 @@ class Logs:
     @property
     def _collection(self) -> "Collection[Document]":
         return self._database.collection("logs")
-
-
-def _within(execution_id: str) -> dict[str, str]:
-    return {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}
 
 
 def _document(line: NewLine) -> Document:

@@ -1,6 +1,7 @@
 """What an operator asks beside `find`: ids by their beginning, last steps, failures in groups."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,8 @@ from pymongo import ASCENDING, DESCENDING
 from pymongo.collection import Collection
 
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import belonging
+from worchflow_celery.store.finding import NEWEST_FIRST, of_status
 
 Document = dict[str, Any]
 
@@ -16,6 +19,18 @@ _END = "\x7f"
 #: Failures, and steps, that are looked at for one answer.
 _MOST_FAILURES, _MOST_STEPS = 10_000, 10_000
 _HEAD = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An execution that failed."""
+
+    id: str
+    #: When it was sent.
+    at: datetime
+    type: str
+    #: Its beginning.
+    message: str
 
 
 class Lookups:
@@ -35,7 +50,7 @@ class Lookups:
         """The name of the last step that each of these executions has recorded."""
         if not execution_ids:
             return {}
-        ranges = [{"_id": {"$gte": one + " ", "$lt": one + "!"}} for one in execution_ids]
+        ranges = [{"_id": belonging(one)} for one in execution_ids]
         fields = {"name": 1, "seq": 1, "started_at": 1}
         last: dict[str, tuple[Any, Any, str]] = {}
         with translated(self._database.settings):
@@ -47,22 +62,13 @@ class Lookups:
                     last[owner] = mark
         return {owner: name for owner, (_, _, name) in last.items()}
 
-    def failed(self, flow: str, since: datetime, limit: int) -> list[Document]:
-        """The newest failed executions of a flow: when they were sent, and their errors.
-
-        Each with ``id``, ``at``, ``type`` and the beginning of the ``message``.
-        """
-        query: Document = {
-            "flow": {"$eq": flow},
-            "status": "failed",
-            "finished_at": {"$exists": True},
-            "created_at": {"$gte": since},
-        }
+    def failed(self, flow: str, since: datetime, limit: int) -> list[Failure]:
+        """The newest failed executions of a flow."""
+        query = {"flow": {"$eq": flow}, **of_status(["failed"]), "created_at": {"$gte": since}}
         fields = {"at": "$created_at", "type": _GROUP["type"], "message": _GROUP["message"]}
-        newest = [("created_at", DESCENDING), ("_id", DESCENDING)]
         with translated(self._database.settings):
-            found = self._executions.find(query, fields).sort(newest).limit(limit)
-            return [{**one, "id": str(one["_id"])} for one in found]
+            found = self._executions.find(query, fields).sort(NEWEST_FIRST).limit(limit)
+            return [Failure(str(one.pop("_id")), **one) for one in found]
 
     def failures(self, since: datetime, flow: str | None, limit: int) -> list[Document]:
         """Failed executions in groups of flow, type and beginning of the message.

@@ -14,6 +14,7 @@ from worchflow_celery.errors import CorruptDocument, StoreUnavailable
 from worchflow_celery.models import FINISHED, Execution, ExecutionStatus
 from worchflow_celery.options import check_search_field, searchable
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import belonging
 from worchflow_celery.store.finding import NEWEST_FIRST, after_cursor, cursor_of, of_status
 from worchflow_celery.store.records import Checkpoint, Document, checkpoint_of, execution_of
 
@@ -136,7 +137,7 @@ class Reading:
     def runs(self, execution_id: str, limit: int) -> list[Checkpoint]:
         """The recorded runs of an execution's steps, by their starts; ``limit`` at most."""
         with translated(self._database.settings):
-            found = list(self._steps.find(_steps_of(execution_id)).limit(limit))
+            found = list(self._steps.find({"_id": belonging(execution_id)}).limit(limit))
         runs = [run for one in found if (run := _checkpoint(one)) is not None]
         return sorted(runs, key=lambda run: (run.started_at, run.seq))
 
@@ -144,7 +145,7 @@ class Reading:
         """Name, status, attempt and times of the recorded runs of many executions' steps."""
         if not execution_ids:
             return []
-        each = [_steps_of(one) for one in execution_ids]
+        each = [{"_id": belonging(one)} for one in execution_ids]
         with translated(self._database.settings):
             return list(self._steps.find({"$or": each}, _RUN).limit(limit))
 
@@ -153,7 +154,7 @@ class Reading:
         if not execution_ids:
             return {}
         each: list[list[Document]] = [
-            [{"$match": _steps_of(one)}, {"$limit": most}, {"$project": _RUN}]
+            [{"$match": {"_id": belonging(one)}}, {"$limit": most}, {"$project": _RUN}]
             for one in execution_ids
         ]
         name = self._steps.name
@@ -216,10 +217,6 @@ def searched(field: str, text: str) -> Document:
     if text in ("true", "false"):
         values.append(text == "true")
     return {f"search.{check_search_field(field)}": {"$in": values}}
-
-
-def _steps_of(execution_id: str) -> Document:
-    return {"_id": {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}}
 
 
 def _rows(found: Sequence[Document], cursor: str | None) -> Rows:

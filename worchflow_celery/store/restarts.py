@@ -8,6 +8,7 @@ from typing import Any
 from pymongo.collection import Collection
 
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import belonging
 from worchflow_celery.store.records import Copied, Document, corrupt
 
 #: The epoch of copied checkpoints: none that a claim has.
@@ -79,7 +80,7 @@ class Restarts:
 
         A step that was undone may have run again since, and that may count.
         """
-        within = {"_id": {"$gte": copied.of + " ", "$lt": copied.of + "!"}}
+        within = {"_id": belonging(copied.of)}
         done = {**within, "phase": "compensate", "status": "completed"}
         undone = Counter(one["key"] for one in self._steps.find(done, {"key": 1}))
         again: list[Document] = [{"key": key, "again": times} for key, times in undone.items()]

@@ -41,7 +41,7 @@ class Schedulers:
         """Those that live, the last one seen first."""
         fields = {"now": "$$NOW", **dict.fromkeys(SchedulerInfo.model_fields, 1)}
         with translated(self._database.settings):
-            found = self._collection.find({}, fields).sort("seen_at", -1)
+            found = self._collection.find({}, fields).sort("expires_at", -1)  # as it was seen
             documents = list(found.limit(limit).max_time_ms(_PATIENCE_MS))
         return [info for one in documents if (info := _info_of(one))]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pymongo.collection import Collection
 
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import belonging
 from worchflow_celery.store.records import Document
 
 _count = itertools.count()
@@ -60,8 +61,7 @@ class Signals:
 
     def all(self, execution_id: str, names: Sequence[str]) -> Iterator[Received]:
         """The signals of these names in the order in which they came."""
-        within = {"$gte": f"{execution_id} ", "$lt": f"{execution_id}!"}
-        query: Document = {"_id": within, "name": {"$in": list(names)}}
+        query: Document = {"_id": belonging(execution_id), "name": {"$in": list(names)}}
         with translated(self._database.settings):
             for one in self._collection.find(query).sort("_id", 1):
                 ref = one["_id"].partition(" ")[2]

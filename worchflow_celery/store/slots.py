@@ -19,7 +19,6 @@ from worchflow_celery.allowance import EXPECTED, Holder, Limit, Slot, State, is_
 from worchflow_celery.errors import CorruptDocument
 from worchflow_celery.store import writes
 from worchflow_celery.store.database import Database, is_passing, translated
-from worchflow_celery.store.indexes import create_indexes
 from worchflow_celery.store.records import Claim, Document, corrupt
 from worchflow_celery.store.taking import entered, fields_of, kept, left, milliseconds
 
@@ -66,7 +65,6 @@ class Slots:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._indexed = False
 
     def take(self, limit: Limit, execution_id: str, epoch: int, *, start: bool) -> Taken:
         """Take a slot, and a start if one is needed; the same call again changes nothing more.
@@ -231,11 +229,8 @@ class Slots:
 
     @property
     def _collection(self) -> "Collection[Document]":
-        slots = self._database.collection("slots")
-        if not self._indexed:
-            create_indexes(slots, INDEXES)
-            self._indexed = True
-        return slots
+        self._database.ensure_indexes("slots", INDEXES)
+        return self._database.collection("slots")
 
 
 _FIELDS: Document = {

@@ -8,6 +8,7 @@ from pymongo.errors import DuplicateKeyError
 
 from worchflow_celery.models import StepRecord
 from worchflow_celery.store.database import Database, translated
+from worchflow_celery.store.expressions import belonging
 from worchflow_celery.store.records import (
     Checkpoint,
     Document,
@@ -19,7 +20,7 @@ from worchflow_celery.store.timeline import step_record_of
 from worchflow_celery.store.together import Together
 
 #: An execution's id holds no space and a step's name no tab, so that these never meet.
-_KEY, _RUN, _KEY_END = " ", "\t", "!"
+_KEY, _RUN = " ", "\t"
 
 _FIELDS = tuple(field.name for field in fields(Checkpoint))
 _VALUES = attrgetter(*_FIELDS)
@@ -84,8 +85,7 @@ class Steps:
     def _of(
         self, execution_id: str, only: Document | None = None, more: Document | None = None
     ) -> list[Document]:
-        within = {"$gte": execution_id + _KEY, "$lt": execution_id + _KEY_END}
-        query = {"_id": within, **(more or {})}
+        query = {"_id": belonging(execution_id), **(more or {})}
         with translated(self._database.settings):
             return list(self._collection.find(query, only, batch_size=_BATCH))
 
