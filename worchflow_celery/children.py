@@ -81,7 +81,10 @@ class _Family:
             end = wait.until(self._seconds)
             ids = self._ids(len(items))
             children = self._looked_after(dict(zip(ids, items, strict=True)))
-            failed = [one for one in children if one.status in ("failed", "cancelled")]
+            over = end is not None and not wait.left(end)
+            # Whoever gave them up may have died when it had cancelled them.
+            lost = ("failed",) if over else ("failed", "cancelled")
+            failed = [one for one in children if one.status in lost]
             if failed and wait.is_of_earlier_attempt:
                 wait.fail(_failure(failed[0]), failed[0].id, told=False)
                 continue  # this attempt has children of its own
@@ -89,7 +92,7 @@ class _Family:
                 raise wait.fail(_failure(failed[0]), failed[0].id)
             if all(one.status == "completed" for one in children):
                 return self._recorded(joined([one.result or "null" for one in children]))
-            if end is not None and not wait.left(end):
+            if over:
                 raise self._given_up()
             wait.park(end, calling.children_of(self._group))
 

@@ -6,7 +6,7 @@ import pytest
 from celery import Celery
 
 from tests.support import Bench, deliver, die, dispatcher, eventually, revive
-from worchflow_celery import Event, ExecutionStatus, Step, Worchflow
+from worchflow_celery import Event, ExecutionStatus, Step, Worchflow, cancelling
 from worchflow_celery.errors import ChildFailed, ExecutionFailed, LeaseLost, StepTimeout
 
 
@@ -97,6 +97,42 @@ def test_a_child_that_takes_too_long_is_a_step_timeout(
     eventually(lambda: dispatcher(worchflow).sweep() and deliver(celery_app))
 
     assert handle.result(1) == "given up"
+
+
+@pytest.mark.parametrize("how", ["invoke", "invoke_all"])
+def test_a_parent_that_dies_while_it_gives_a_child_up_has_a_step_timeout_all_the_same(
+    worchflow: Worchflow, celery_app: Celery, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    lives: list[str] = []
+    cancel_children = cancelling.cancel_children
+
+    def dying(runtime: Any, execution_id: str, key: str | None = None, **more: Any) -> None:
+        cancel_children(runtime, execution_id, key, **more)
+        lives.append(execution_id)
+        if len(lives) == 1:
+            die()
+
+    monkeypatch.setattr(cancelling, "cancel_children", dying)
+
+    @worchflow.flow("slow")
+    def slow(event: Event[Any], step: Step) -> None:
+        step.sleep("nap", 3600)
+
+    @worchflow.flow("parent")
+    def parent(event: Event[Any], step: Step) -> str:
+        with pytest.raises(StepTimeout):
+            getattr(step, how)("child", slow, [1, 2], timeout=0.2)
+        return "given up"
+
+    handle = parent.send()
+    deliver(celery_app)
+    eventually(lambda: [dispatcher(worchflow).sweep(), deliver(celery_app)] and lives)
+
+    revive(worchflow, handle.id)
+    deliver(celery_app)
+
+    assert handle.result(1) == "given up"
+    assert {one.status for one in worchflow.find(flow="slow")} == {ExecutionStatus.CANCELLED}
 
 
 @pytest.mark.parametrize("how", ["invoke", "send"])
